@@ -1,0 +1,80 @@
+/*
+ * Contents as the names side sees them: one struct contents per vault, one row per regular
+ * file. Provided by the contents side (content*.c, file.c, sealer.c, hydrate.c).
+ */
+#ifndef PHR_VAULT_CONTENT_H
+#define PHR_VAULT_CONTENT_H
+
+#include "format/op.h"
+#include "vault/access.h"
+#include "vault/file.h"
+#include "vault/nsdb.h"
+
+struct contents;
+
+/* Opens data/ below vault_fd, recovers dirty files as far as it can without keys, starts the
+   syncer (<= 1 s) and the sealer. Keys come later: contents_login tries what waited for them. */
+int contents_open(struct vault *v, int vault_fd, struct contents **out_contents) PHR_MUST_CHECK;
+void contents_close(struct contents *c); /* flushes and syncs all, never the network */
+/* An identity logged in or the link came up: recover, seal and offer objects that waited. */
+void contents_kick(struct contents *c);
+/* Logout: everything of nodes that this user has open is flushed and locally durable, keys dropped. */
+int contents_logout(struct contents *c, const struct id16 *user, uint32_t *out_unsealed) PHR_MUST_CHECK;
+
+/* A new, empty file, in the caller's transaction. */
+int contents_create(struct contents *c, uint64_t nodeid, const struct id16 *file,
+                    const struct id16 *writer) PHR_MUST_CHECK;
+/* A handle on an access that the names side has made (node_create). Takes a reference on it. */
+int contents_open_file(struct contents *c, uint64_t nodeid, struct access *a, int open_flags,
+                       struct file **out_file) PHR_MUST_CHECK;
+/* Size, mtime and blocks as they are now, dirty state included. -ENOENT: no row. */
+struct content_attr {
+    uint64_t size;
+    struct row_time mtime;
+    uint64_t blocks_512;
+};
+int contents_getattr(struct contents *c, uint64_t nodeid, struct content_attr *out_attr) PHR_MUST_CHECK;
+/* The kernel's mtime (SETATTR with write-back). */
+int contents_set_mtime(struct contents *c, uint64_t nodeid, const struct row_time *mtime) PHR_MUST_CHECK;
+int contents_truncate(struct contents *c, uint64_t nodeid, struct access *a, uint64_t size,
+                      struct waiter *w) PHR_MUST_CHECK;
+/* The last name and the last handle are gone: in the caller's transaction; containers are freed
+   by a background thread after the commit. */
+int contents_delete(struct contents *c, uint64_t nodeid) PHR_MUST_CHECK;
+bool contents_is_open(struct contents *c, uint64_t nodeid);
+
+/* The ledger has a seal: made here (then the row is CLEAN) or elsewhere (then cur is the sealed
+   version, fetched segment by segment). In the caller's transaction. */
+int contents_apply_seal(struct contents *c, uint64_t nodeid, const struct class_ctx *ctx,
+                        const struct seal_change *seal) PHR_MUST_CHECK;
+/* Seals what is dirty now, whatever its age; asynchronous. */
+void contents_seal_all(struct contents *c);
+void contents_count(struct contents *c, uint32_t *out_unsealed, uint32_t *out_objects, uint32_t *out_parked);
+/* Reads and verifies every container; on_damage once per damaged block or container. */
+int contents_check(struct contents *c, void (*on_damage)(void *user, uint64_t nodeid, uint64_t block, int rc),
+                   void (*on_progress)(void *user, uint64_t done, uint64_t all), void *user) PHR_MUST_CHECK;
+
+/* ---- what the contents side needs from the names side (vault.c, outbox.c) ---- */
+struct link;
+struct nsdb *vault_get_nsdb(struct vault *v);
+struct contents *vault_get_contents(struct vault *v);
+struct link *vault_get_link(struct vault *v); /* ipc/caller.h */
+const struct config *vault_get_config(struct vault *v);
+const struct vault_upcalls *vault_get_upcalls(struct vault *v);
+const uint8_t *vault_get_device_key(struct vault *v); /* 32 bytes, arena */
+const struct id16 *vault_get_host(struct vault *v);
+bool vault_is_read_only(struct vault *v);
+/*
+ * Signs a seal op by the identity `writer` (must be logged in: PHR_E_LOCKED) and stores it in the
+ * outbox in the caller's transaction, to be sent once outbox_release says that its objects are stored.
+ * Up to OP_CHANGES_MAX seals of one class per op.
+ */
+int outbox_add_seals(struct vault *v, const struct id16 *writer, const struct class_ctx *ctx,
+                     const struct seal_change *seals, size_t count, uint64_t *out_op_rowid) PHR_MUST_CHECK;
+int outbox_release(struct vault *v, uint64_t op_rowid) PHR_MUST_CHECK;
+/* Class and patient of a node; for sealing and object keys. */
+int node_get_class(struct vault *v, uint64_t nodeid, struct class_ctx *out_ctx) PHR_MUST_CHECK;
+/* The last handle of a node was released: nodes without a name are deleted now. */
+void node_on_last_release(struct vault *v, uint64_t nodeid);
+
+#endif

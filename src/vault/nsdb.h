@@ -1,0 +1,72 @@
+/*
+ * namespace.db: the one door to SQLite for the vault (S-3). Rows are sealed before they come
+ * here; plain columns hold ids, versions, locations and states only (STORAGE 1, 3).
+ *
+ * One writer connection (nsdb_begin takes its mutex, nsdb_commit or nsdb_rollback gives it
+ * back) and one reader connection. STORAGE 3 has the pragmas and the order.
+ */
+#ifndef PHR_VAULT_NSDB_H
+#define PHR_VAULT_NSDB_H
+
+#include "base/cursor.h"
+#include "format/row.h"
+
+struct nsdb;
+struct id16;
+
+int nsdb_begin(struct nsdb *db) PHR_MUST_CHECK;
+int nsdb_commit(struct nsdb *db) PHR_MUST_CHECK;
+void nsdb_rollback(struct nsdb *db);
+/* The WAL is on disk: everything committed before the call survives a power cut. Shared by ticket. */
+int nsdb_sync(struct nsdb *db) PHR_MUST_CHECK;
+
+/* ---- contents: owned by vault/content*.c ---- */
+enum content_state {
+    CONTENT_CLEAN = 0,   /* equals the seal `content_version` that the ledger holds */
+    CONTENT_DIRTY = 1,   /* changed since */
+    CONTENT_SEALED = 2   /* a seal op is in the outbox, the ledger has it not yet */
+};
+struct content_row {
+    uint64_t nodeid;
+    struct id16 file;
+    uint64_t size;
+    struct row_time mtime;
+    uint64_t blocks_512;
+    uint64_t content_version; /* newest seal made or applied here */
+    enum content_state state;
+    bool is_durable;          /* cur was fdatasynced (STORAGE 2) */
+    struct id16 boot_id;      /* of the last change; zero when durable */
+    struct id16 writer;       /* who had it open for writing last */
+    uint64_t changed_ms;      /* CLOCK_REALTIME of the last close after a change */
+    struct view locs;         /* content's own encoding of cur and base; borrowed on get */
+};
+/* get: -ENOENT. keep: an initialised writer that holds locs' bytes. Reads see the open transaction. */
+int nsdb_content_get(struct nsdb *db, uint64_t nodeid, struct writer *keep, struct content_row *out_row) PHR_MUST_CHECK;
+int nsdb_content_put(struct nsdb *db, const struct content_row *row) PHR_MUST_CHECK; /* in a transaction */
+int nsdb_content_delete(struct nsdb *db, uint64_t nodeid) PHR_MUST_CHECK;            /* in a transaction */
+/* All rows with state != CLEAN or not durable (partial index); stops at on_row's first non-zero. */
+int nsdb_content_each_dirty(struct nsdb *db, int (*on_row)(void *user, const struct content_row *row),
+                            void *user) PHR_MUST_CHECK;
+/* Every row, for check, in node order from `after`. */
+int nsdb_content_each(struct nsdb *db, uint64_t after,
+                      int (*on_row)(void *user, const struct content_row *row), void *user) PHR_MUST_CHECK;
+/* Objects of seals that the store has not confirmed yet. */
+struct object_row {
+    struct digest object_id;
+    struct id16 patient;
+    uint64_t nodeid;
+    uint64_t op_rowid;  /* the seal op in the outbox that waits for it */
+    uint64_t container;
+    uint64_t offset;
+    uint64_t len;
+};
+int nsdb_object_put(struct nsdb *db, const struct object_row *row) PHR_MUST_CHECK;
+int nsdb_object_delete(struct nsdb *db, const struct digest *object_id, uint64_t op_rowid) PHR_MUST_CHECK;
+int nsdb_object_each(struct nsdb *db, int (*on_row)(void *user, const struct object_row *row), void *user) PHR_MUST_CHECK;
+/* How many objects this op still waits for. */
+int nsdb_object_count(struct nsdb *db, uint64_t op_rowid, uint32_t *out_count) PHR_MUST_CHECK;
+/* Small facts: next container number, clean mark, boot id... */
+int nsdb_meta_get_u64(struct nsdb *db, const char *key, uint64_t *out_value) PHR_MUST_CHECK; /* -ENOENT */
+int nsdb_meta_put_u64(struct nsdb *db, const char *key, uint64_t value) PHR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * What the file system means, without FUSE: opening a vault, identities in it, and what it
+ * tells the mount. Names: node.h. Contents: file.h. May be called from any thread.
+ */
+#ifndef PHR_VAULT_VAULT_H
+#define PHR_VAULT_VAULT_H
+
+#include <sys/types.h>
+
+#include "base/config.h"
+#include "base/cursor.h"
+#include "format/grant.h"
+#include "format/keyring.h"
+#include "vault/waiter.h"
+
+struct vault;
+
+enum vault_ownership { VAULT_OWNERSHIP_STORED = 1, VAULT_OWNERSHIP_GRANTS = 2 };
+enum { VAULT_UID_ANY = 0xffffffff }; /* an identity of the whole mount */
+enum { VAULT_ROOT_NODE = 1 };
+
+/* Told to the mount, always from a thread of the vault with no lock held; must not block long. */
+struct vault_upcalls {
+    void *user;
+    /* Cached pages, attributes and ACLs of a node are no longer true. */
+    void (*inval_node)(void *user, uint64_t nodeid);
+    void (*inval_entry)(void *user, uint64_t parent, struct view name);
+    /* Every cached name may be wrong (login, logout, grant, revoke): FUSE_NOTIFY_INC_EPOCH. */
+    void (*inval_names)(void *user);
+};
+
+struct vault_opts {
+    const struct config *config;
+    enum vault_ownership ownership;
+    struct vault_upcalls upcalls;
+    bool is_read_only;
+};
+/*
+ * Opens PHR_HOME/vault (made when missing, flock waits at most 30 s: PHR_E_BUSY), recovers,
+ * starts the threads (link to phrd, syncer, sealer, checkpointer).
+ */
+int vault_open(const struct vault_opts *opts, struct vault **out_vault) PHR_MUST_CHECK;
+/* Local durability, never the network. */
+void vault_close(struct vault *v);
+
+/*
+ * Takes the keyring. Binds the identity to uid (or VAULT_UID_ANY), checks its card and anchors,
+ * loads its names keys: from the local key when they are there, else asked of the SRS in one
+ * request, for which the call waits at most 2 s (it is not made by a FUSE worker).
+ */
+int vault_login(struct vault *v, uint32_t uid, struct keyring *take, enum purpose purpose,
+                struct id16 *out_user) PHR_MUST_CHECK;
+int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed) PHR_MUST_CHECK;
+
+/* {"mount": …}: caller frees. */
+char *vault_dup_status(struct vault *v);
+struct vault_backlog {
+    uint32_t ops;
+    uint32_t unsealed;
+    uint32_t objects;
+    uint32_t parked;
+};
+/* Seals everything now and waits until the backlog is empty or the time is over; not a FUSE worker. */
+int vault_sync(struct vault *v, uint32_t timeout_ms, struct vault_backlog *out_left) PHR_MUST_CHECK;
+/* Reads and verifies every container; JSON with damaged files by path where a logged-in identity
+   knows the names, else by id. Caller frees. */
+int vault_check(struct vault *v, char **out_json) PHR_MUST_CHECK;
+
+#endif
