@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include "base/scope.h"
 #include "ipc/frame.h"
 
 struct server;
@@ -17,7 +18,7 @@ struct peer {
     gid_t gid;
     enum ipc_role role; /* set by the HELLO handler through request_set_role */
     struct id16 host;   /* of a mount */
-    uint64_t connection; /* never reused */
+    uint64_t connection; /* never reused, > 0 */
 };
 
 struct rule {
@@ -25,9 +26,11 @@ struct rule {
     unsigned roles;      /* bit 1 << enum ipc_role */
     uint32_t bytes_max;  /* of the payload */
     uint8_t fds;         /* exactly this many descriptors */
+    bool is_secret;      /* the payload lies in the secret arena and is wiped with the reply */
     /*
      * Owns req from now on and must end it once with request_reply, now or later, from any
-     * thread. payload lives until then. Input is hostile.
+     * thread. payload lives until then. Input is hostile. Called on the server's thread, so
+     * whatever may wait goes elsewhere.
      */
     void (*handle)(void *user, struct request *req, struct view payload);
 };
@@ -38,7 +41,8 @@ struct server_opts {
     const struct rule *rules;
     size_t rule_count;
     void *user;
-    void (*on_close)(void *user, const struct peer *peer); /* a connection ended; may be NULL */
+    /* A connection ended; on the server's thread; may be NULL. Its requests may still be open. */
+    void (*on_close)(void *user, const struct peer *peer);
     uint32_t connections_max;
     uint32_t in_flight_max; /* requests per connection; more are not read */
 };
@@ -46,11 +50,14 @@ int server_open(const struct server_opts *opts, struct server **out_server) PHR_
 /* Runs until server_stop; call it on the thread that is to be the server's. */
 int server_run(struct server *s) PHR_MUST_CHECK;
 void server_stop(struct server *s); /* any thread, async-signal-safe */
+/* After server_run has returned. Requests that are still open may be answered later, into nothing. */
 void server_close(struct server *s);
+SCOPED_HANDLE(struct server, server_close)
 /* Sends to every connection of this role; any thread. */
 void server_push(struct server *s, enum ipc_role role, enum msg_type type, struct view payload);
 
 const struct peer *request_get_peer(const struct request *r); /* until the reply */
+/* For the handler of HELLO, before its reply. */
 void request_set_role(struct request *r, enum ipc_role role, const struct id16 *host);
 int request_take_fd(struct request *r); /* -1 when there is none; the caller's from now on */
 /* False when the peer has gone: long work may stop. */
