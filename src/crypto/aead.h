@@ -35,6 +35,8 @@ int aead_box(const struct symkey *key, struct view aad, struct view plain,
 int aead_open_box(const struct symkey *key, struct view aad, struct view box,
                   struct span out) PHR_MUST_CHECK;
 
+/* Wipes the keys that this thread's contexts still hold: after a single-use key. */
+void aead_thread_forget(void);
 /* Frees this thread's contexts (they also go with the thread). */
 void aead_thread_fini(void);
 

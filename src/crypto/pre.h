@@ -69,6 +69,10 @@ int pre_hash_to_scalar(const char *dst, const struct view *parts, size_t count,
 int pre_public(const struct scalar *secret, struct point *out_public) PHR_MUST_CHECK;
 /* A uniform non-zero scalar into the arena memory given. */
 void pre_scalar_random(struct scalar *out);
+/* h of a capsule's Schnorr proof: binds patient, class, epoch, file, generation and A. */
+int pre_capsule_challenge(const struct file_ctx *ctx, const struct point *a_pub,
+                          const struct point *e, const struct point *v,
+                          uint8_t out_h[32]) PHR_MUST_CHECK;
 /* W = E + V, checked not to be the identity. */
 int pre_capsule_w(const struct capsule *c, struct point *out_w) PHR_MUST_CHECK;
 
