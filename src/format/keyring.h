@@ -4,10 +4,16 @@
 
 #include "base/cursor.h"
 #include "crypto/passphrase.h"
+#include "crypto/pre.h"
 #include "crypto/sign.h"
 #include "format/card.h"
 
-enum { KEYRING_BYTES_MAX = 1024 * 1024, KEYRING_SRS_MAX = 8 };
+enum {
+    KEYRING_BYTES_MAX = 1024 * 1024, /* of the file, before it is looked at */
+    KEYRING_BODY_BYTES_MAX = 256 * 1024, /* one run of the secret arena */
+    KEYRING_PAD_BYTES = 4096,
+    KEYRING_ITEMS_MAX = 4096 /* names, and pins */
+};
 
 struct keyring_name { /* what people call a patient or a compartment */
     struct id16 patient;

@@ -1,4 +1,4 @@
-/* Signed open requests, renewals, receipts (CRYPTO 2.6). */
+/* Signed open requests and renewals, and their context (CRYPTO 2.6). */
 #ifndef PHR_FORMAT_OPEN_REQUEST_H
 #define PHR_FORMAT_OPEN_REQUEST_H
 
@@ -32,7 +32,7 @@ int open_request_decode(struct view bytes, struct open_request *out_request) PHR
 int open_request_check(struct view bytes, const struct verify_key *reader) PHR_MUST_CHECK;
 void open_request_fini(struct open_request *r);
 
-/* Context: LP(host label) || LE32 uid || LP(program) || LP(reason). Stored encrypted. */
+/* Context: host16 || LE32 uid || LP(program) || LP(reason). Stored encrypted. */
 struct open_context {
     struct id16 host;
     uint32_t uid;
@@ -42,25 +42,6 @@ struct open_context {
 void open_context_encode(const struct open_context *c, struct writer *out);
 int open_context_decode(struct view bytes, struct open_context *out_context) PHR_MUST_CHECK;
 
-/*
- * The answer: LE16 n, n * (rc as LE32 two's complement, leaf hash32, W1 or zero), LE64 time,
- * LE32 lease seconds, receipt signature over SHA(leaves || W1s || LE64 time).
- */
-struct open_answer_item {
-    int32_t rc;
-    struct digest leaf;
-    struct point w1;
-};
-struct open_answer {
-    uint16_t count;
-    struct open_answer_item *items; /* decode: new memory */
-    uint64_t time_s;
-    uint32_t lease_s;
-    struct signature receipt;
-};
-int open_answer_encode(struct open_answer *a, const struct sign_key *srs, struct writer *out) PHR_MUST_CHECK;
-int open_answer_decode(struct view bytes, struct open_answer *out_answer) PHR_MUST_CHECK;
-int open_answer_check(const struct open_answer *a, const struct verify_key *srs) PHR_MUST_CHECK;
-void open_answer_fini(struct open_answer *a);
+#include "format/open_answer.h" /* for those who include this */
 
 #endif

@@ -69,11 +69,6 @@ int inode_open_sealed(const struct row_keys *k, const struct inode_row *row, str
                       struct inode_attr *out_attr) PHR_MUST_CHECK;
 void inode_plain_free(struct writer *plain);
 
-/* The xattr list inside an inode: LE16 count, then LP(name) || LP(value) sorted by name. */
-int xattr_get(struct view list, struct view name, struct view *out_value) PHR_MUST_CHECK; /* -ENODATA */
-/* value.p == NULL removes. Appends the new list to out. -ENOSPC beyond XATTR_BYTES_MAX. */
-int xattr_set(struct view list, struct view name, struct view value, struct writer *out) PHR_MUST_CHECK;
-/* NUL-separated names, as listxattr(2) returns them. */
-int xattr_names(struct view list, struct writer *out) PHR_MUST_CHECK;
+#include "format/xattr.h" /* for those who include this */
 
 #endif

@@ -2,6 +2,8 @@
  * A compartment's namespace as one object: dentries, inodes, headers and seals at (seq, leaf),
  * each kind sorted by id, still sealed (CRYPTO 2.5). Also the object of an epoch change, which
  * holds dentries and inodes only.
+ * Rows are the bodies of the changes that made them (dentry, inode, header_change, seal), so each
+ * begins with its 16-byte id; ids rise strictly within a kind, for headers ids may repeat.
  *   "PHRFS-S1" || class_ctx || LE64 seq || leaf32 || 4 * (LE32 count || count * LP(row))
  */
 #ifndef PHR_FORMAT_SNAPSHOT_H
