@@ -12,7 +12,7 @@
 
 enum ledger_epoch_state {
     LEDGER_EPOCH_CURRENT = 1, /* writable */
-    LEDGER_EPOCH_HELD = 2,    /* epoch-begin seen: ops of this class wait (PHR_E_EPOCH_HELD) */
+    LEDGER_EPOCH_HELD = 2,    /* epoch-begin seen: rows of this class wait (PHR_E_EPOCH_HELD) */
     LEDGER_EPOCH_OLD = 3,     /* readable: a newer one is current */
     LEDGER_EPOCH_RETIRED = 4
 };
@@ -61,6 +61,12 @@ struct ledger_state {
                                uint64_t *out_version); /* -ENOENT: never sealed */
     int (*get_last_n)(void *user, const struct id16 *patient, const struct id16 *writer,
                       const struct id16 *host, enum op_lane lane, uint64_t *out_n);
+    /*
+     * Live dentries under this parent. May be NULL: then a removed folder is not checked to be
+     * empty. The SRS has it, so that a folder that somebody else fills meanwhile is not lost.
+     */
+    int (*count_children)(void *user, const struct id16 *patient, const struct id16 *parent,
+                          uint64_t *out_count);
 
     /* Changes, already verified. Views borrow from the entry. */
     int (*put_head)(void *user, const struct id16 *patient, uint64_t seq, const struct digest *leaf,
