@@ -15,6 +15,7 @@
 #include "crypto/digest.h"
 #include "crypto/label.h"
 #include "format/padding.h"
+#include "format/row_seal_test.h"
 
 enum {
     DENTRY_PLAIN_MAX = 288,
@@ -105,6 +106,13 @@ static void dentry_aad(const struct dentry_row *row, uint8_t out[DENTRY_AAD_BYTE
     put_le64(out + 51, row->version);
 }
 
+/* Behind what was read: less than one step of zeros, as the encoder leaves them. */
+static bool is_padding_sound(struct view plain, const struct reader *rest)
+{
+    return reader_ok(rest) && plain.n % PADDING_ROW_BYTES == 0 &&
+           rest->left < PADDING_ROW_BYTES && padding_is_zero(view_of(rest->p, rest->left));
+}
+
 /* A name that a directory may hold: no path, not the directory itself or its parent. */
 static bool is_name(struct view v)
 {
@@ -119,6 +127,14 @@ static bool is_type(uint8_t type)
            type == DT_REG || type == DT_LNK || type == DT_SOCK;
 }
 
+void dentry_plain_encode(const struct dentry *d, struct writer *out)
+{
+    writer_lp(out, view_of(d->name, d->name_bytes));
+    writer_bytes(out, d->ino.b, sizeof d->ino.b);
+    writer_u8(out, d->type);
+    writer_zeros(out, padding_up(out->n, PADDING_ROW_BYTES) - out->n);
+}
+
 int dentry_seal(const struct row_keys *k, const struct dentry_row *ids, const struct dentry *d,
                 struct writer *out)
 {
@@ -130,10 +146,7 @@ int dentry_seal(const struct row_keys *k, const struct dentry_row *ids, const st
     if (!is_name(view_of(d->name, d->name_bytes)) || !is_type(d->type))
         return -EINVAL;
     writer_init_fixed(&w, (struct span){ plain, sizeof plain });
-    writer_lp(&w, view_of(d->name, d->name_bytes));
-    writer_bytes(&w, d->ino.b, sizeof d->ino.b);
-    writer_u8(&w, d->type);
-    writer_zeros(&w, padding_up(w.n, PADDING_ROW_BYTES) - w.n);
+    dentry_plain_encode(d, &w);
     INVARIANT(writer_ok(&w));
     dentry_aad(ids, aad);
     rc = box_append(k, view_of(aad, sizeof aad), writer_done(&w), out);
@@ -141,7 +154,7 @@ int dentry_seal(const struct row_keys *k, const struct dentry_row *ids, const st
     return rc;
 }
 
-static int dentry_read(struct view plain, struct dentry *out_dentry)
+int dentry_plain_decode(struct view plain, struct dentry *out_dentry)
 {
     struct reader r = reader_over(plain);
     struct view name = reader_lp(&r, NAME_BYTES_MAX);
@@ -150,7 +163,7 @@ static int dentry_read(struct view plain, struct dentry *out_dentry)
 
     reader_bytes(&r, ino.b, sizeof ino.b);
     type = reader_u8(&r);
-    if (!reader_ok(&r) || r.left >= PADDING_ROW_BYTES || !padding_is_zero(view_of(r.p, r.left)))
+    if (!is_padding_sound(plain, &r))
         return PHR_E_FORMAT;
     if (!is_name(name) || !is_type(type))
         return PHR_E_FORMAT;
@@ -174,7 +187,7 @@ int dentry_open_sealed(const struct row_keys *k, const struct dentry_row *row,
     dentry_aad(row, aad);
     rc = aead_open_box(k->row, view_of(aad, sizeof aad), row->sealed, (struct span){ plain, n });
     if (rc == 0)
-        rc = dentry_read(view_of(plain, n), out_dentry);
+        rc = dentry_plain_decode(view_of(plain, n), out_dentry);
     secret_wipe(plain, sizeof plain);
     return rc;
 }
@@ -205,7 +218,7 @@ static void time_write(const struct row_time *t, struct writer *w)
     writer_u32(w, t->ns);
 }
 
-static void attr_write(const struct inode_attr *a, struct writer *w)
+void inode_plain_encode(const struct inode_attr *a, struct writer *w)
 {
     writer_u32(w, a->mode);
     writer_u32(w, a->uid);
@@ -241,7 +254,7 @@ int inode_seal(const struct row_keys *k, const struct inode_row *ids, const stru
     if (!plain)
         return -ENOMEM;
     writer_init_fixed(&w, (struct span){ plain, n });
-    attr_write(a, &w);
+    inode_plain_encode(a, &w);
     INVARIANT(writer_ok(&w) && w.n == n);
     inode_aad(ids, aad);
     rc = box_append(k, view_of(aad, sizeof aad), view_of(plain, n), out);
@@ -255,7 +268,7 @@ static void time_read(struct reader *r, struct row_time *out_time)
     out_time->ns = reader_u32(r);
 }
 
-static int attr_read(struct view plain, struct inode_attr *out_attr)
+int inode_plain_decode(struct view plain, struct inode_attr *out_attr)
 {
     struct reader r = reader_over(plain);
     struct inode_attr a = { 0 };
@@ -273,7 +286,7 @@ static int attr_read(struct view plain, struct inode_attr *out_attr)
     a.xattrs = reader_lp(&r, XATTR_BYTES_MAX);
     a.patient_name = reader_lp(&r, DISPLAY_NAME_BYTES_MAX);
     a.compartment_name = reader_lp(&r, DISPLAY_NAME_BYTES_MAX);
-    if (!reader_ok(&r) || r.left >= PADDING_ROW_BYTES || !padding_is_zero(view_of(r.p, r.left)))
+    if (!is_padding_sound(plain, &r))
         return PHR_E_FORMAT;
     if (!is_attr_sound(&a))
         return PHR_E_FORMAT;
@@ -300,7 +313,7 @@ int inode_open_sealed(const struct row_keys *k, const struct inode_row *row, str
                        (struct span){ plain->p + start, n });
     if (rc < 0)
         return rc;
-    return attr_read(view_of(plain->p + start, n), out_attr);
+    return inode_plain_decode(view_of(plain->p + start, n), out_attr);
 }
 
 void inode_plain_free(struct writer *plain)

@@ -1,0 +1,16 @@
+#include "fuzz.h"
+
+#include "format/row_seal_test.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    scoped(writer_fini) struct writer again = { 0 };
+    struct inode_attr a;
+
+    if (inode_plain_decode(view_of(data, size), &a) < 0)
+        return 0;
+    writer_init(&again);
+    inode_plain_encode(&a, &again);
+    fuzz_expect_same(writer_done(&again), view_of(data, size), 0);
+    return 0;
+}
