@@ -1,0 +1,129 @@
+#include "mount/guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mount/mounttab.h"
+
+enum { CLOSE_WAIT_MS = 3000, CLOSE_TICK_MS = 10 };
+
+struct guard {
+    int fd; /* a byte: unmount; its end: we are gone */
+    pid_t pid;
+};
+
+__attribute__((noreturn)) static void guard_main(int fd, const char *dir,
+                                                 const char *source);
+
+int guard_open(const char *dir, const char *source, struct guard **out_guard)
+{
+    struct guard *g = calloc(1, sizeof *g);
+    int ends[2];
+
+    if (!g)
+        return -ENOMEM;
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        free(g);
+        return -errno;
+    }
+    g->pid = fork();
+    if (g->pid == 0)
+        guard_main(ends[0], dir, source);
+    close(ends[0]);
+    g->fd = ends[1];
+    if (g->pid < 0) {
+        close(g->fd);
+        free(g);
+        return -errno;
+    }
+    *out_guard = g;
+    return 0;
+}
+
+void guard_unmount(struct guard *g)
+{
+    if (g)
+        ignored(write(g->fd, "u", 1)); /* without a guard the mount stays, dead */
+}
+
+void guard_close(struct guard *g)
+{
+    if (!g)
+        return;
+    close(g->fd);
+    for (int waited = 0; waited < CLOSE_WAIT_MS; waited += CLOSE_TICK_MS) {
+        if (waitpid(g->pid, NULL, WNOHANG) != 0)
+            break;
+        ignored(poll(NULL, 0, CLOSE_TICK_MS)); /* a child's end has no descriptor here */
+    }
+    free(g);
+}
+
+static void detach(const char *dir, const char *source)
+{
+    char *const args[] = { (char[]){ "fusermount3" },
+                           (char[]){ "-u" },
+                           (char[]){ "-q" },
+                           (char[]){ "-z" },
+                           (char[]){ "--" },
+                           strdup(dir),
+                           NULL };
+    char *const env[] = { (char[]){ "PATH=/usr/bin:/bin:/usr/sbin:/sbin" }, NULL };
+    pid_t pid;
+
+    if (!mounttab_is_ours(dir, source))
+        return;
+    if (geteuid() == 0)
+        ignored(umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW)); /* somebody was faster */
+    else if (posix_spawnp(&pid, args[0], NULL, NULL, args, env) == 0)
+        ignored(waitpid(pid, NULL, 0)); /* as above */
+}
+
+static void stand_apart(int *io_fd)
+{
+    int null = open("/dev/null", O_RDWR);
+
+    for (int fd = 0; fd <= 2 && null >= 0; fd++)
+        ignored(dup2(
+            null,
+            fd)); /* whoever waits for the end of our output must not wait for this */
+    if (*io_fd != 3 && dup2(*io_fd, 3) == 3)
+        *io_fd = 3;
+    ignored(fcntl(3, F_SETFD, FD_CLOEXEC));     /* fusermount3 needs no such descriptor */
+    ignored(close_range(4, ~0U, 0));            /* the kernel knows it since 5.9 */
+    ignored(chdir("/"));                        /* keeps nobody's directory busy */
+    ignored(prctl(PR_SET_NAME, "phrfs-guard")); /* a name for ps */
+    /* It ends when phrfs does, also where a signal is for all of a group. */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGQUIT, SIG_IGN);
+}
+
+static void guard_main(int fd, const char *dir, const char *source)
+{
+    struct stat st;
+    char byte;
+    ssize_t n;
+
+    stand_apart(&fd);
+    while ((n = read(fd, &byte, 1)) != 0) {
+        if (n < 0 && errno != EINTR)
+            break;
+        if (n == 1)
+            detach(dir, source);
+    }
+    if (stat(dir, &st) < 0 && errno == ENOTCONN)
+        detach(dir, source);
+    _exit(0);
+}
