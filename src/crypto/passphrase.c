@@ -23,8 +23,9 @@ int passphrase_derive(struct view passphrase, const struct passphrase_cost *cost
 
     if (passphrase.n > PASSPHRASE_BYTES_MAX)
         return PHR_E_LIMIT;
-    if (cost->ops < PASSPHRASE_OPS_MIN || cost->mem_bytes < PASSPHRASE_MEM_MIN ||
-        cost->mem_bytes > PASSPHRASE_MEM_MAX || cost->mem_bytes > SIZE_MAX)
+    if (cost->ops < PASSPHRASE_OPS_MIN || cost->ops > PASSPHRASE_OPS_MAX ||
+        cost->mem_bytes < PASSPHRASE_MEM_MIN || cost->mem_bytes > PASSPHRASE_MEM_MAX ||
+        cost->mem_bytes > SIZE_MAX)
         return PHR_E_FORMAT;
     if (crypto_pwhash_argon2id(stretched.b, sizeof stretched.b,
                                (const char *)passphrase.p, passphrase.n, salt, cost->ops,

@@ -5,7 +5,8 @@
 #include "phr/err.h"
 #include "phr/types.h"
 
-enum { PASSPHRASE_OPS_MIN = 3, PASSPHRASE_BYTES_MAX = 1024 };
+/* OPS_MAX: a damaged keyring may not keep a login busy for hours. */
+enum { PASSPHRASE_OPS_MIN = 3, PASSPHRASE_OPS_MAX = 64, PASSPHRASE_BYTES_MAX = 1024 };
 #define PASSPHRASE_MEM_MIN (UINT64_C(256) << 20)
 #define PASSPHRASE_MEM_MAX (UINT64_C(4) << 30) /* a keyring may not ask for more */
 
