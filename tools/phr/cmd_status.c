@@ -1,0 +1,186 @@
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "output.h"
+
+enum { SYNC_WAIT_MS = 600 * 1000, FTW_OPEN_MAX = 16 };
+
+static json_t *parse_text(char *take)
+{
+    json_t *value = json_loads(take, 0, NULL);
+
+    free(take);
+    return value ? value : json_null();
+}
+
+/* ---- status ---- */
+
+struct mounts {
+    struct phr_client *client;
+    json_t *list;
+    const char *dir; /* NULL: all */
+};
+
+static int on_mount(void *user, const char *dir, const char *socket_path)
+{
+    struct mounts *m = user;
+    char *text = NULL;
+
+    (void)socket_path;
+    if (m->dir && strcmp(m->dir, dir) != 0)
+        return 0;
+    if (phr_mount_dup_status(m->client, dir, &text) < 0)
+        return 0; /* it ended while we looked */
+    return json_array_append_new(m->list, parse_text(text)) < 0 ? -ENOMEM : 0;
+}
+
+static void print_tree(const json_t *value, int depth);
+
+static void print_member(const char *key, const json_t *value, int depth)
+{
+    printf("%*s%-*s ", depth * 2, "", 22 - depth * 2, key);
+    if (json_is_object(value) || json_is_array(value)) {
+        putchar('\n');
+        print_tree(value, depth + 1);
+    } else if (json_is_string(value)) {
+        printf("%s\n", json_string_value(value));
+    } else if (json_is_integer(value)) {
+        printf("%" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
+    } else if (json_is_real(value)) {
+        printf("%g\n", json_real_value(value));
+    } else {
+        printf("%s\n", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-");
+    }
+}
+
+enum { DEPTH_MAX = 4 }; /* our own answers are flat */
+
+static void print_tree(const json_t *value, int depth)
+{
+    const char *key;
+    json_t *member;
+    size_t i;
+
+    if (depth > DEPTH_MAX)
+        return;
+    if (json_is_object(value)) {
+        json_object_foreach((json_t *)(uintptr_t)value, key, member)
+            print_member(key, member, depth);
+    } else {
+        json_array_foreach(value, i, member)
+            print_member("-", member, depth);
+    }
+}
+
+int cmd_status(struct phr_client *c, const struct args *a)
+{
+    struct mounts m = { .client = c, .list = json_array(), .dir = a->text[ARG_MOUNT] };
+    char *text = NULL;
+    int phrd = phr_sidecar_dup_status(c, &text);
+    int rc = m.list ? phr_mount_each(c, on_mount, &m) : -ENOMEM;
+    json_t *all = json_pack("{s:o,s:o}", "phrd", phrd == 0 ? parse_text(text) : json_null(), "mounts", m.list);
+
+    if (!all)
+        rc = -ENOMEM;
+    if (rc == 0 && a->is_set[ARG_JSON])
+        rc = output_json(json_incref(all));
+    else if (rc == 0)
+        print_tree(all, 0);
+    json_decref(all);
+    return rc < 0 ? rc : phrd; /* what was found is shown; that phrd is away is the result */
+}
+
+/* ---- sync ---- */
+
+int cmd_status_sync(struct phr_client *c, const struct args *a)
+{
+    struct phr_backlog left;
+    uint32_t queued = 0;
+    int rc = a->is_set[ARG_RETRY] ? phr_sidecar_retry(c, &queued) : 0;
+    bool is_clean;
+
+    if (rc == 0)
+        rc = phr_mount_sync(c, a->text[ARG_MOUNT], a->is_set[ARG_WAIT] ? SYNC_WAIT_MS : 0, &left);
+    if (rc < 0)
+        return rc;
+    is_clean = left.ops + left.unsealed + left.objects + left.parked == 0;
+    if (a->is_set[ARG_JSON])
+        rc = output_json(json_pack("{s:b,s:i,s:i,s:i,s:i,s:i}", "clean", is_clean, "ops", (int)left.ops, "unsealed",
+                                   (int)left.unsealed, "objects", (int)left.objects, "parked", (int)left.parked,
+                                   "queued_again", (int)queued));
+    else if (is_clean)
+        puts("Everything is in the object store.");
+    else
+        printf("Still here: %u changes, %u files not sealed, %u objects to upload, %u refused by the store.\n",
+               left.ops, left.unsealed, left.objects, left.parked);
+    return rc < 0 || is_clean ? rc : PHR_E_TIMEOUT;
+}
+
+/* ---- conflicts ---- */
+
+/* nftw(3) hands no argument through; the command line has one thread and asks once. */
+static json_t *found_conflicts;
+
+static int on_file(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)ftw;
+    if (type != FTW_F || !strstr(path, " (conflict "))
+        return 0;
+    return json_array_append_new(found_conflicts, json_string(path)) < 0 ? -1 : 0;
+}
+
+static int on_dir(void *user, const char *dir, const char *socket_path)
+{
+    const struct args *a = user;
+
+    (void)socket_path;
+    if (a->text[ARG_MOUNT] && strcmp(a->text[ARG_MOUNT], dir) != 0)
+        return 0;
+    return dir[0] && nftw(dir, on_file, FTW_OPEN_MAX, FTW_PHYS | FTW_MOUNT) < 0 ? -ENOMEM : 0;
+}
+
+int cmd_status_conflicts(struct phr_client *c, const struct args *a)
+{
+    struct args copy = *a;
+    size_t i;
+    json_t *path;
+    int rc;
+
+    found_conflicts = json_array();
+    rc = found_conflicts ? phr_mount_each(c, on_dir, &copy) : -ENOMEM;
+    if (rc == 0 && a->is_set[ARG_JSON])
+        return output_json(found_conflicts);
+    if (rc == 0 && json_array_size(found_conflicts) == 0)
+        puts("No conflicts that this user can see.");
+    json_array_foreach(found_conflicts, i, path)
+        puts(json_string_value(path));
+    json_decref(found_conflicts);
+    return rc;
+}
+
+/* ---- check ---- */
+
+int cmd_status_check(struct phr_client *c, const struct args *a)
+{
+    char *text = NULL;
+    json_t *answer;
+    size_t damaged;
+    int rc = phr_mount_dup_check(c, a->text[ARG_MOUNT], &text);
+
+    if (rc < 0)
+        return rc;
+    answer = parse_text(text);
+    damaged = json_array_size(json_object_get(answer, "damaged"));
+    if (a->is_set[ARG_JSON]) {
+        rc = output_json(answer);
+    } else {
+        print_tree(answer, 0);
+        puts(damaged ? "Damaged; see above." : "Nothing is damaged.");
+        json_decref(answer);
+    }
+    return rc < 0 || damaged == 0 ? rc : PHR_E_SEAL;
+}
