@@ -466,6 +466,11 @@ const struct peer *request_get_peer(const struct request *r)
     return &r->peer;
 }
 
+enum msg_type request_get_type(const struct request *r)
+{
+    return (enum msg_type)r->type;
+}
+
 void request_set_role(struct request *r, enum ipc_role role, const struct id16 *host)
 {
     struct server *s = r->connection->server;
@@ -684,6 +689,8 @@ static void shut(struct connection *c)
     if (!atomic_load(&c->is_open))
         return;
     atomic_store(&c->is_open, false);
+    /* By name: a copy in a child that was forked meanwhile would keep it in the set. */
+    ignored(epoll_ctl(c->server->epoll_fd, EPOLL_CTL_DEL, c->sock, NULL));
     close(c->sock);
     c->sock = -1;
     if (c->server->opts.on_close)

@@ -57,6 +57,7 @@ SCOPED_HANDLE(struct server, server_close)
 void server_push(struct server *s, enum ipc_role role, enum msg_type type, struct view payload);
 
 const struct peer *request_get_peer(const struct request *r); /* until the reply */
+enum msg_type request_get_type(const struct request *r);
 /* For the handler of HELLO, before its reply. */
 void request_set_role(struct request *r, enum ipc_role role, const struct id16 *host);
 int request_take_fd(struct request *r); /* -1 when there is none; the caller's from now on */
