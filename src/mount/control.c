@@ -6,13 +6,13 @@
  */
 #include "mount/control.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/checked.h"
 #include "base/log.h"
 #include "ipc/server.h"
+#include "mount/ctlpath.h"
 
 enum { CONNECTIONS_MAX = 64, IN_FLIGHT_MAX = 4, JOBS_MAX = 16 };
 enum { SYNC_MS_MAX = 24 * 3600 * 1000 };
@@ -51,23 +51,9 @@ static const struct rule rules[] = {
     { MSG_MOUNT_CHECK, ANYBODY, 1, 0, false, on_check },
 };
 
-/* FNV-1a: a name for a socket, no secret and no promise; an accident shows as EADDRINUSE. */
-static uint64_t hash_text(const char *text)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-    for (; *text; text++)
-        h = (h ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
-    return h;
-}
-
 int control_path(const struct mount_opts *opts, char out_path[PATH_MAX])
 {
-    char name[32];
-
-    snprintf(name, sizeof name, "%016" PRIx64 ".ctl",
-             hash_text(opts->dir[0] ? opts->dir : opts->source));
-    return config_run_path(&opts->config, name, out_path, PATH_MAX);
+    return ctlpath_make(&opts->config, opts->dir[0] ? opts->dir : opts->source, out_path);
 }
 
 static void *server_main(void *arg)

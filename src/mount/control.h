@@ -8,7 +8,7 @@
 
 struct control;
 
-/* RUN/<16 hex digits>.ctl, from the directory (or the source where that is not known). */
+/* From the directory, or the source where that is not known. */
 int control_path(const struct mount_opts *opts, char out_path[PATH_MAX]) PHR_MUST_CHECK;
 int control_open(struct mountpoint *m, struct control **out_control) PHR_MUST_CHECK;
 /* No request is in the vault any more when it returns. */

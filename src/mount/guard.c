@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "mount/mount_opts.h"
 #include "mount/mounttab.h"
 
 enum { CLOSE_WAIT_MS = 3000, CLOSE_TICK_MS = 10 };
@@ -22,10 +24,9 @@ struct guard {
     pid_t pid;
 };
 
-__attribute__((noreturn)) static void guard_main(int fd, const char *dir,
-                                                 const char *source);
+__attribute__((noreturn)) static void guard_main(int fd, const struct mount_opts *opts);
 
-int guard_open(const char *dir, const char *source, struct guard **out_guard)
+int guard_open(const struct mount_opts *opts, struct guard **out_guard)
 {
     struct guard *g = calloc(1, sizeof *g);
     int ends[2];
@@ -38,7 +39,7 @@ int guard_open(const char *dir, const char *source, struct guard **out_guard)
     }
     g->pid = fork();
     if (g->pid == 0)
-        guard_main(ends[0], dir, source);
+        guard_main(ends[0], opts);
     close(ends[0]);
     g->fd = ends[1];
     if (g->pid < 0) {
@@ -110,20 +111,22 @@ static void stand_apart(int *io_fd)
     signal(SIGQUIT, SIG_IGN);
 }
 
-static void guard_main(int fd, const char *dir, const char *source)
+static void guard_main(int fd, const struct mount_opts *opts)
 {
     struct stat st;
     char byte;
     ssize_t n;
 
     stand_apart(&fd);
+    memset(opts->title, 0, opts->title_bytes);
+    snprintf(opts->title, opts->title_bytes, "phrfs-guard");
     while ((n = read(fd, &byte, 1)) != 0) {
         if (n < 0 && errno != EINTR)
             break;
         if (n == 1)
-            detach(dir, source);
+            detach(opts->dir, opts->source);
     }
-    if (stat(dir, &st) < 0 && errno == ENOTCONN)
-        detach(dir, source);
+    if (stat(opts->dir, &st) < 0 && errno == ENOTCONN)
+        detach(opts->dir, opts->source);
     _exit(0);
 }

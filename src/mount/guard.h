@@ -8,10 +8,10 @@
 #include "phr/err.h"
 
 struct guard;
+struct mount_opts;
 
-/* Before keys are loaded and before the first thread. dir is absolute. */
-int guard_open(const char *dir, const char *source,
-               struct guard **out_guard) PHR_MUST_CHECK;
+/* Before keys are loaded and before the first thread. Its line in ps says what it is. */
+int guard_open(const struct mount_opts *opts, struct guard **out_guard) PHR_MUST_CHECK;
 /* Detaches the mount now; the kernel ends the connection when nothing is open any more. */
 void guard_unmount(struct guard *g);
 /* After the FUSE descriptor was closed: a mount that nobody answers for is gone on return. */

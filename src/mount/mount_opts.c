@@ -60,6 +60,9 @@ int mount_opts_parse(int argc, char *argv[], struct mount_opts *out_opts, char *
     int c;
 
     memset(out_opts, 0, sizeof *out_opts);
+    out_opts->title = argv[0];
+    for (int i = 0; i < argc && argv[i] == argv[0] + out_opts->title_bytes; i++)
+        out_opts->title_bytes += strlen(argv[i]) + 1; /* they lie one behind the other */
     out_opts->fuse_fd = -1;
     out_opts->identity_fd = -1;
     out_opts->pass_fd = -1;

@@ -25,6 +25,8 @@ struct mount_opts {
     bool is_for_all; /* allow_other */
     bool is_foreground;
     bool is_debug;
+    char *title; /* argv as ps shows it; the guard writes its own there */
+    size_t title_bytes;
     bool has_uid, has_gid, has_umask; /* of what stat shows */
     uint32_t uid, gid, umask;
 };

@@ -120,6 +120,8 @@ int mountpoint_serve(struct mountpoint *m, void (*on_ready)(void *user), void *u
     rc = fuse_session_loop_mt(m->fuse, loop);
     fuse_loop_cfg_destroy(loop);
     atomic_store(&m->is_loop_over, true);
+    ignored(
+        kill(getpid(), SIGUSR1)); /* wakes the signal thread; blocked everywhere else */
     ignored(pthread_join(thread, NULL)); /* it looks at is_loop_over */
     return rc < 0 ? rc : 0;
 }
@@ -188,7 +190,7 @@ static int fuse_open(struct mountpoint *m)
     errno = 0;
     if (fuse_session_mount(m->fuse, m->opts->dir) < 0) /* libfuse has said why */
         return fail("cannot mount", errno != 0 ? -errno : -EPERM);
-    rc = guard_open(m->opts->dir, m->opts->source, &m->guard);
+    rc = guard_open(m->opts, &m->guard);
     if (rc == 0)
         rc = negotiate_attach(m->fuse, fuse_session_fd(m->fuse));
     return rc < 0 ? fail("cannot prepare the mount", rc) : 0;
