@@ -108,11 +108,20 @@ int args_parse(const struct args_command *cmd, int argc, char *argv[], struct ar
             out_args->words[out_args->word_count++] = argv[i];
         }
     }
-    if (rc == 0 && !out_args->is_set[ARG_HELP] && out_args->word_count < cmd->words_min) {
+    if (rc < 0 || out_args->is_set[ARG_HELP])
+        return rc;
+    if (out_args->word_count < cmd->words_min) {
         snprintf(out_why, why_bytes, "usage: phr %s %s; see phr %s --help", cmd->name, cmd->words, cmd->name);
-        rc = PHR_E_USAGE;
+        return PHR_E_USAGE;
     }
-    return rc;
+    for (int o = 0; o < ARG_COUNT; o++) {
+        if ((cmd->required & (UINT64_C(1) << o)) && !out_args->is_set[o]) {
+            snprintf(out_why, why_bytes, "say --%s %s; see phr %s --help", option_rows[o].name,
+                     option_rows[o].argument, cmd->name);
+            return PHR_E_USAGE;
+        }
+    }
+    return 0;
 }
 
 void args_print_help(const struct args_command *cmd)

@@ -74,6 +74,7 @@ struct args_command {
     int words_min;
     int words_max;
     uint64_t options;
+    uint64_t required; /* of them */
     int (*run)(struct phr_client *c, const struct args *a);
 };
 
