@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 OPENS_RECORDS = {
-    "pre_owner_decaps", "pre_reader_decaps", "pre_reader_grant_key", "pre_rekeygen",
+    "pre_encaps", "pre_kem_open", "pre_kem_derive", "pre_owner_decaps", "pre_reader_decaps", "pre_reader_grant_key", "pre_rekeygen",
     "header_open_sealed", "block_open_sealed", "overlay_block_open_sealed", "dentry_open_sealed",
     "inode_open_sealed", "keyring_open_sealed", "keyring_body_decode", "passphrase_derive",
 }
