@@ -63,6 +63,8 @@ struct vault {
     pthread_mutex_t lock;
     struct node *nodes[NODES_MAX];
     uint64_t count;
+    pthread_cond_t woken;
+    unsigned alarms; /* waiters that somebody holds */
 };
 
 struct file {
@@ -76,7 +78,8 @@ struct dir {
     uint64_t nodeid;
 };
 
-static struct vault fake = { .lock = PTHREAD_MUTEX_INITIALIZER };
+static struct vault fake = { .lock = PTHREAD_MUTEX_INITIALIZER,
+                             .woken = PTHREAD_COND_INITIALIZER };
 
 static struct timespec now(void)
 {
@@ -238,9 +241,14 @@ int vault_open(const struct vault_opts *opts, struct vault **out_vault)
     return 0;
 }
 
+/* As the contract says: whoever waits has been woken before this returns. */
 void vault_close(struct vault *v)
 {
-    (void)v;
+    scoped(unlock) pthread_mutex_t *held = lock(&v->lock);
+
+    (void)held;
+    while (v->alarms > 0)
+        pthread_cond_wait(&v->woken, &v->lock);
 }
 
 int vault_login(struct vault *v, uint32_t uid, struct keyring *take, enum purpose purpose,
@@ -756,6 +764,10 @@ static void *alarm_main(void *arg)
     nanosleep(&t, NULL);
     a->w->wake(a->w, a->rc);
     free(a);
+    pthread_mutex_lock(&fake.lock);
+    fake.alarms--;
+    pthread_cond_broadcast(&fake.woken);
+    pthread_mutex_unlock(&fake.lock);
     return NULL;
 }
 
@@ -768,6 +780,7 @@ static int wake_later(struct waiter *w, unsigned after_ms, int rc)
     if (pthread_create(&thread, NULL, alarm_main, a) != 0)
         return -EAGAIN;
     pthread_detach(thread);
+    fake.alarms++; /* the caller holds the lock */
     return PHR_E_PENDING;
 }
 
