@@ -10,6 +10,8 @@
  * EPOCH-2: the rk of old epochs stay until retire-epoch, so the remaining readers read on all
  * the time. EPOCH-3: rows keep their ids and versions; only the key that seals them changes.
  * EPOCH-4: a grant that was revoked because another replaced it asks for no new epoch.
+ * EPOCH-5: a reader whom the server refuses today (suspended, card run out) gets no grant in the
+ * new epoch and must not keep the others waiting.
  */
 #include "client/epoch.h"
 
@@ -25,6 +27,13 @@
 #include "format/snapshot.h"
 
 enum { OBJECT_TIMEOUT_MS = 120 * 1000, HEADERS_PER_OP = OP_CHANGES_MAX, GRANTS_PER_OP = 64 };
+
+/* EPOCH-5: found out while one epoch change is ended; the next one asks again. */
+struct skips {
+    struct id16 *grants; /* of the old epoch */
+    size_t count;
+    bool is_one_by_one; /* to find out which one it is */
+};
 
 static bool is_of(const struct class_ctx *ctx, const struct id16 *class_id)
 {
@@ -292,25 +301,49 @@ static bool has_successor(const struct replica *r, const struct grant *old, cons
     return false;
 }
 
-static int push_grants(struct phr_owner *o, const struct replica_class *newest, bool *out_any)
+static bool is_skipped(const struct skips *skips, const struct id16 *grant)
+{
+    for (size_t i = 0; i < skips->count; i++) {
+        if (id_equal(&skips->grants[i], grant))
+            return true;
+    }
+    return false;
+}
+
+static int skip(struct skips *skips, const struct id16 *grant)
+{
+    struct id16 *bigger = reallocarray(skips->grants, skips->count + 1, sizeof *bigger);
+
+    if (!bigger)
+        return -ENOMEM;
+    skips->grants = bigger;
+    skips->grants[skips->count++] = *grant;
+    return 0;
+}
+
+static int push_grants(struct phr_owner *o, const struct replica_class *newest, struct skips *skips,
+                       bool *out_any)
 {
     scoped(compartment_fini) struct compartment keys = { 0 };
     scoped(draft_fini) struct draft d = { 0 };
     const struct class_ctx ctx = newest->ctx;
     const uint64_t now_s = clock_realtime_s();
+    const size_t room = skips->is_one_by_one ? 1 : GRANTS_PER_OP;
     const struct replica_grant *g;
+    struct id16 last = { 0 };
     int rc = owner_open_epoch(o, &ctx, &keys);
 
     if (rc == 0)
         rc = draft_init(&d, &ctx);
-    for (size_t i = 0; rc == 0 && d.count < GRANTS_PER_OP && (g = replica_get_grant(o->replica, i)) != NULL;
+    for (size_t i = 0; rc == 0 && d.count < room && (g = replica_get_grant(o->replica, i)) != NULL;
          i++) {
         const struct replica_class *of = replica_find_epoch(o->replica, &g->grant.ctx.class_ctx);
 
         if (g->is_revoked || !is_of(&g->grant.ctx.class_ctx, &ctx.class_id) || !of ||
             of->state != LEDGER_EPOCH_OLD || g->grant.not_after_s <= now_s ||
-            has_successor(o->replica, &g->grant, &ctx))
+            has_successor(o->replica, &g->grant, &ctx) || is_skipped(skips, &g->grant.ctx.grant))
             continue;
+        last = g->grant.ctx.grant;
         rc = granting_add(o, &keys, &g->grant, &d);
     }
     if (rc < 0)
@@ -319,6 +352,12 @@ static int push_grants(struct phr_owner *o, const struct replica_class *newest, 
     if (d.count == 0)
         return 0;
     rc = draft_submit(&d, o, NULL);
+    if (rc == PHR_E_CARD || rc == PHR_E_EXPIRED) { /* EPOCH-5 */
+        o->client->why[0] = '\0';
+        rc = skips->is_one_by_one ? skip(skips, &last) : 0;
+        skips->is_one_by_one = true;
+        return rc;
+    }
     if (rc == 0)
         client_progress(o->client, "grants", 0, 0);
     return rc;
@@ -435,7 +474,8 @@ static int push_retire(struct phr_owner *o, const struct class_ctx *newest, cons
 }
 
 /* One step; *out_any is false when nothing was left to do. */
-static int step(struct phr_owner *o, const struct id16 *class_id, struct epoch_done *done, bool *out_any)
+static int step(struct phr_owner *o, const struct id16 *class_id, struct skips *skips,
+                struct epoch_done *done, bool *out_any)
 {
     const struct replica_class *newest = replica_find_class(o->replica, class_id);
     const struct replica_class *old;
@@ -461,7 +501,7 @@ static int step(struct phr_owner *o, const struct id16 *class_id, struct epoch_d
         return 0;
     }
     old_ctx = old->ctx;
-    rc = push_grants(o, newest, out_any);
+    rc = push_grants(o, newest, skips, out_any);
     if (rc < 0 || *out_any)
         return rc;
     *out_any = true;
@@ -478,14 +518,16 @@ int epoch_finish(struct phr_owner *o, const struct id16 *class_id, struct epoch_
 {
     struct epoch_done none = { 0 };
     struct epoch_done *done = out_done ? out_done : &none;
+    struct skips skips = { 0 };
     unsigned stale_count = 0;
     bool any = true;
     int rc = 0;
 
     while (any && (rc == 0 || rc == PHR_E_STALE) && stale_count < OWNER_TRIES_MAX) {
-        rc = step(o, class_id, done, &any);
+        rc = step(o, class_id, &skips, done, &any);
         stale_count = rc == PHR_E_STALE ? stale_count + 1 : 0;
     }
+    free(skips.grants);
     if (rc < 0 && !o->client->why[0])
         return client_fail_plain(o->client, rc, "changing the compartment's key");
     return rc;

@@ -433,11 +433,3 @@ bool phr_identity_is_approved(const struct phr_identity *i)
 {
     return i->ring->is_approved;
 }
-
-int phr_identity_suspend(struct phr_client *c, const char *label, bool is_back,
-                         const struct phr_passphrase *authority)
-{
-    (void)is_back;
-    (void)authority;
-    return client_fail(c, -EOPNOTSUPP, "this version cannot suspend %s; revoke its grants instead", label);
-}

@@ -67,6 +67,7 @@ struct phrd {
     atomic_int hide_last;       /* this many entries are not shown: a rolled-back server */
     atomic_int lose_answer_at;  /* the answer to this push is lost, counted down to 0 */
     atomic_int push_count;
+    struct id16 refused; /* grants to this reader are PHR_E_CARD: he is suspended */
 };
 
 static void phrd_reply_rc(struct request *req, int rc)
@@ -105,6 +106,18 @@ static int phrd_load(void *user, const struct id16 *patient, const struct digest
     return PHR_E_STORE;
 }
 
+static bool phrd_is_refused(const struct phrd *f, const struct op *op)
+{
+    for (uint16_t i = 0; i < op->count; i++) {
+        struct grant g;
+
+        if (op->changes[i].type == CHANGE_GRANT && grant_decode(op->changes[i].body, &g) == 0 &&
+            id_equal(&g.ctx.reader, &f->refused))
+            return true;
+    }
+    return false;
+}
+
 static int phrd_place(struct phrd *f, const struct signed_op *op, uint64_t *out_seq)
 {
     const struct ledger_state *s = state_memory_get_state(f->memory);
@@ -115,7 +128,7 @@ static int phrd_place(struct phrd *f, const struct signed_op *op, uint64_t *out_
     int rc = op_decode(op->op, &decoded);
 
     if (rc == 0)
-        rc = verify_op(s, &f->anchor, op, e.time_s);
+        rc = phrd_is_refused(f, &decoded) ? PHR_E_CARD : verify_op(s, &f->anchor, op, e.time_s);
     e.patient = decoded.patient;
     op_fini(&decoded);
     if (rc < 0)

@@ -122,6 +122,7 @@ static int group_setup(void **state)
     phrd_start(&phrd);
     make_identity(c, "dr.wilson");
     make_identity(c, "dr.chen");
+    make_identity(c, "dr.meyer");
     rc = phr_patient_add(c, &patient, hex);
     if (rc < 0)
         print_error("%s\n", phr_client_get_why(c));
@@ -558,6 +559,26 @@ TEST(phr_revoke__goes_on_when_an_answer_is_lost_and_names_the_mounts)
     alice_close(&a);
 }
 
+TEST(phr_revoke__leaves_out_a_reader_whom_the_server_refuses)
+{
+    struct alice a = alice_open();
+    struct phr_revoke_wish wish = { .compartment = "imaging", .from = "dr.wilson" };
+    struct phr_revoke_result r;
+    struct class_ctx ctx = imaging(&a);
+
+    UNUSED_STATE;
+    CHECK_EQ(grant(&a, "dr.wilson", "imaging", false), 1);
+    CHECK_EQ(grant(&a, "dr.meyer", "imaging", false), 1);
+    phrd.refused = find_grant(&a, "dr.chen", &ctx)->grant.ctx.reader;
+    CHECK_EQ(phr_revoke(a.owner, &wish, &r), 0);
+    CHECK_EQ(r.header_count, FILE_COUNT);
+    check_all_is_done(&a, ctx.epoch + 1);
+    ctx = imaging(&a);
+    CHECK(find_grant(&a, "dr.chen", &ctx) == NULL);
+    CHECK(find_grant(&a, "dr.meyer", &ctx) != NULL);
+    alice_close(&a);
+}
+
 TEST(phr_owner__refuses_a_ledger_older_than_its_keyring_has_seen)
 {
     struct phr_client *c = open_client();
@@ -592,6 +613,7 @@ int main(void)
         UNIT(phr_grant__refuses_what_makes_no_sense),
         UNIT(phr_revoke__is_ended_by_the_next_command_when_killed_at_any_step),
         UNIT(phr_revoke__goes_on_when_an_answer_is_lost_and_names_the_mounts),
+        UNIT(phr_revoke__leaves_out_a_reader_whom_the_server_refuses),
         UNIT(phr_owner__refuses_a_ledger_older_than_its_keyring_has_seen),
     };
 
