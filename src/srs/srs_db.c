@@ -33,7 +33,7 @@ static const char schema_sql[] =
     "CREATE TABLE head(patient BLOB PRIMARY KEY, seq INTEGER, leaf BLOB) WITHOUT ROWID;"
     "CREATE TABLE entry(patient BLOB, seq INTEGER, is_stored INTEGER, bytes BLOB);"
     "CREATE UNIQUE INDEX entry_place ON entry(patient, seq);"
-    "CREATE INDEX entry_unstored ON entry(rowid) WHERE is_stored = 0;"
+    "CREATE INDEX entry_unstored ON entry(is_stored) WHERE is_stored = 0;"
     "CREATE TABLE card(hash BLOB, patient BLOB, user BLOB, is_newest INTEGER, bytes BLOB,"
     " PRIMARY KEY(patient, hash)) WITHOUT ROWID;"
     "CREATE INDEX card_user ON card(patient, user) WHERE is_newest = 1;"

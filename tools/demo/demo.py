@@ -324,10 +324,10 @@ def edit_is_noticed(realm):
     import sqlite3
     with contextlib.closing(sqlite3.connect(database)) as db:
         index, record = db.execute(
-            "select n, record from leaf where length(record) > 60 order by n limit 1 offset 5").fetchone()
+            "select idx, box from audit where length(box) > 60 order by idx limit 1 offset 5").fetchone()
         edited = bytearray(record)
         edited[50] ^= 1
-        db.execute("update leaf set record = ? where n = ?", (bytes(edited), index))
+        db.execute("update audit set box = ? where idx = ?", (bytes(edited), index))
         db.commit()
     realm.start_phrd()
     done = realm.phr("audit", "verify", check=False)
