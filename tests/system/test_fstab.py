@@ -165,6 +165,16 @@ def kill_server(m):
     for pid in servers:
         os.kill(pid, signal.SIGKILL)
     wait_until("phrfs to be gone", lambda: not m.pids())
+    wait_until("the mount to be dead", lambda: is_dead(m))
+
+
+def is_dead(m):
+    """A request that was on its way gets ECONNABORTED; the next one tells."""
+    try:
+        os.listdir(m.mount_dir)
+    except OSError as fault:
+        return fault.errno == errno.ENOTCONN
+    return False
 
 
 def test_dead_mount_is_healed(m):
