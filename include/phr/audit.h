@@ -19,11 +19,11 @@ struct phr_audit_row {
     char patient[256];     /* name, else hex */
     char compartment[256]; /* name, else hex */
     char file[33];
+    char grant[33];
     const char *purpose;
     char reason[256];
     uint32_t count; /* of records shown as this one */
     uint64_t index_last;
-    bool is_withheld; /* another patient's: only its place in the tree is shown */
 };
 struct phr_audit_wish {
     const char *who;         /* label; NULL: all */

@@ -63,14 +63,7 @@ static int env_fill(struct child_env *e, const struct config *config)
     return 0;
 }
 
-/* What differs between a child that is waited for and one that stays. */
-struct child_how {
-    const posix_spawn_file_actions_t *files;
-    const posix_spawnattr_t *attr;
-};
-
-static int start(struct phr_client *c, const char *name, const char *const *args,
-                         const struct child_how *how, pid_t *out_pid)
+static int start(struct phr_client *c, const char *name, const char *const *args, pid_t *out_pid)
 {
     scoped(free) struct child_env *env = calloc(1, sizeof *env);
     char path[PATH_MAX];
@@ -87,7 +80,7 @@ static int start(struct phr_client *c, const char *name, const char *const *args
         argv[n++] = (char *)(uintptr_t)*args; /* posix_spawn does not write there */
     }
     argv[n] = NULL;
-    rc = posix_spawnp(out_pid, path, how->files, how->attr, argv, env->list);
+    rc = posix_spawnp(out_pid, path, NULL, NULL, argv, env->list);
     if (rc != 0)
         return client_fail(c, -rc, "%s cannot be started (%s); it belongs next to phr or into $PATH",
                            name, strerror(rc));
@@ -96,10 +89,9 @@ static int start(struct phr_client *c, const char *name, const char *const *args
 
 int child_run(struct phr_client *c, const char *name, const char *const *args)
 {
-    const struct child_how how = { 0 };
     pid_t pid = -1;
     int status = 0;
-    int rc = start(c, name, args, &how, &pid);
+    int rc = start(c, name, args, &pid);
 
     if (rc < 0)
         return rc;
@@ -111,37 +103,4 @@ int child_run(struct phr_client *c, const char *name, const char *const *args)
         return client_fail(c, PHR_E_SIDECAR, "%s failed with status %d; what it said stands above", name,
                            WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
     return 0;
-}
-
-int child_daemon(struct phr_client *c, const char *name, pid_t *out_pid)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    const struct child_how how = { .files = &files, .attr = &attr };
-    char log[PATH_MAX];
-    char rel[64];
-    int rc;
-
-    ignored(snprintf(rel, sizeof rel, "%s.log", name)); /* names of our own programs */
-    rc = config_run_path(&c->config, rel, log, sizeof log);
-    if (rc < 0)
-        return rc;
-    if (posix_spawn_file_actions_init(&files) != 0)
-        return -ENOMEM;
-    if (posix_spawnattr_init(&attr) != 0) {
-        posix_spawn_file_actions_destroy(&files);
-        return -ENOMEM;
-    }
-    rc = -posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    if (rc == 0)
-        rc = -posix_spawn_file_actions_addopen(&files, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    if (rc == 0)
-        rc = -posix_spawn_file_actions_adddup2(&files, 1, 2);
-    if (rc == 0)
-        rc = -posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID);
-    if (rc == 0)
-        rc = start(c, name, NULL, &how, out_pid);
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attr);
-    return rc;
 }

@@ -84,8 +84,7 @@ static int connect_phrd(struct phr_client *c)
     if (rc == 0)
         rc = caller_open(path, IPC_ROLE_TOOL, &c->caller);
     if (rc < 0)
-        return client_fail(c, rc, "phrd does not answer at %s (%s); start it: systemctl start phrd",
-                           path, phr_err_text(rc));
+        return client_fail(c, rc, "phrd does not answer at %s; start it: systemctl start phrd", path);
     return 0;
 }
 

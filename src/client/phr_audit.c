@@ -207,9 +207,16 @@ static bool is_wanted(const struct showing *s, const struct event *e)
            (w->outcome == PHR_AUDIT_ANY || (w->outcome == PHR_AUDIT_OK) == (e->outcome == 0));
 }
 
+/* What a program does many times over; grants, revocations and logins always stand alone. */
+static bool is_access(enum event_type t)
+{
+    return t == EVENT_OPEN || t == EVENT_RELEASE || t == EVENT_RELEASE_AHEAD || t == EVENT_RELEASE_NAMES ||
+           t == EVENT_RENEW || t == EVENT_WRITE || t == EVENT_DENIED;
+}
+
 static bool is_like(const struct item *a, const struct item *b)
 {
-    return a->e.type == b->e.type && a->e.outcome == b->e.outcome && a->e.uid == b->e.uid &&
+    return is_access(a->e.type) && a->e.type == b->e.type && a->e.outcome == b->e.outcome && a->e.uid == b->e.uid &&
            a->e.purpose == b->e.purpose && id_equal(&a->e.user, &b->e.user) &&
            id_equal(&a->e.host, &b->e.host) && id_equal(&a->e.patient, &b->e.patient) &&
            id_equal(&a->e.class_id, &b->e.class_id) && strcmp(a->program, b->program) == 0 &&
@@ -318,6 +325,8 @@ static void fill_row(const struct showing *s, const struct item *i, struct phr_a
         hex_encode(i->e.host.b, sizeof i->e.host.b, out->host);
     if (!id_is_zero(&i->e.file))
         hex_encode(i->e.file.b, sizeof i->e.file.b, out->file);
+    if (!id_is_zero(&i->e.grant))
+        hex_encode(i->e.grant.b, sizeof i->e.grant.b, out->grant);
 }
 
 int phr_audit_each(struct phr_client *c, const struct phr_audit_wish *wish,

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
 #include "base/secret.h"
 #include "client/client.h"
 #include "client/child.h"
@@ -18,9 +17,7 @@
 enum {
     STATUS_TIMEOUT_MS = 5 * 1000,
     LOGIN_TIMEOUT_MS = 30 * 1000,
-    CHECK_TIMEOUT_MS = 24 * 60 * 60 * 1000,
-    START_TIMEOUT_MS = 10 * 1000,
-    START_STEP_MS = 50
+    CHECK_TIMEOUT_MS = 24 * 60 * 60 * 1000
 };
 
 static int ask_socket(const char *path, enum msg_type type, struct view payload, uint32_t timeout_ms,
@@ -257,27 +254,16 @@ static bool is_phrd_there(const struct phr_client *c)
            caller_open(path, IPC_ROLE_NONE, &caller) == 0;
 }
 
-/* phrd has no way to tell us that it is ready but its socket, so we look until the deadline. */
+/* phrd returns when it serves, and lives on. */
 static int start_phrd(struct phr_client *c)
 {
-    const uint64_t end_ms = clock_boottime_ms() + START_TIMEOUT_MS;
-    const struct timespec step = { .tv_nsec = START_STEP_MS * 1000000L };
     scoped(close_fd) int run = -1;
-    pid_t pid = -1;
     int rc;
 
     if (is_phrd_there(c))
         return 0;
     rc = fdio_make_dir(c->config.run, 0755, &run);
-    if (rc < 0)
-        return client_fail_plain(c, rc, c->config.run);
-    rc = child_daemon(c, "phrd", &pid);
-    while (rc == 0 && !is_phrd_there(c)) {
-        if (clock_boottime_ms() > end_ms)
-            return client_fail(c, PHR_E_SIDECAR, "phrd did not come up; see %s/phrd.log", c->config.run);
-        ignored(nanosleep(&step, NULL)); /* a signal only makes the wait shorter */
-    }
-    return rc;
+    return rc < 0 ? client_fail_plain(c, rc, c->config.run) : child_run(c, "phrd", NULL);
 }
 
 int phr_mount_start(struct phr_client *c, const char *dir, const char *options)

@@ -34,6 +34,7 @@
     X(MAX_OPENS, "max-opens", "N", "how often files may be opened; default: no limit")             \
     X(ALL, "all", NULL, "also what is revoked, expired or retired")                                \
     X(WAIT, "wait", NULL, "wait until all of it is done")                                          \
+    X(TIMEOUT, "timeout", "SECONDS", "wait at most this long; implies --wait")                     \
     X(RESUME, "resume", NULL, "end a revocation that was interrupted")                             \
     X(MOUNT, "mount", "DIR", "this mount; needed where there are several")                         \
     X(OPTIONS, "options", "LIST", "mount options, as phrfs -o takes them")                         \

@@ -38,9 +38,15 @@ static json_t *pack_row(const struct phr_audit_row *r)
     return json_pack("{s:I,s:s,s:s,s:i,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:I}", "index",
                      (json_int_t)r->index, "time", r->time, "op", r->op, "outcome", r->outcome, "outcome_text",
                      r->outcome_text, "who", r->who, "uid", (int)r->uid, "program", r->program, "host", r->host,
-                     "patient", r->patient, "compartment", r->compartment, "file", r->file, "purpose",
+                     "patient", r->patient, "compartment", r->compartment, "file", r->file, "grant", r->grant, "purpose",
                      r->purpose, "reason", r->reason, "count", (int)r->count, "index_last",
                      (json_int_t)r->index_last);
+}
+
+/* Nobody here knows its name: enough of the id to tell one from another. */
+static bool is_hex_id(const char *text)
+{
+    return strlen(text) == 32 && strspn(text, "0123456789abcdef") == 32;
 }
 
 static int on_shown(void *user, const struct phr_audit_row *r)
@@ -49,8 +55,8 @@ static int on_shown(void *user, const struct phr_audit_row *r)
 
     if (list)
         return json_array_append_new(list, pack_row(r)) < 0 ? -ENOMEM : 0;
-    printf("%6" PRIu64 "  %s  %-14s %-16s %s%s%s", r->index, r->time, r->op, r->who[0] ? r->who : "-", r->patient,
-           r->compartment[0] ? "/" : "", r->compartment);
+    printf("%6" PRIu64 "  %s  %-14s %-16s %s%s%.*s", r->index, r->time, r->op, r->who[0] ? r->who : "-", r->patient,
+           r->compartment[0] ? "/" : "", is_hex_id(r->compartment) ? 8 : 255, r->compartment);
     if (r->program[0])
         printf("  by %s (uid %" PRIu32 ")", r->program, r->uid);
     if (r->count > 1)
@@ -119,9 +125,17 @@ static void print_csv_text(const char *text, bool is_last)
     fputs(is_last ? "\"\r\n" : "\",", stdout);
 }
 
+/* The head comes with the first row: what fails prints no half table. */
+static void print_csv_head(bool *io_is_done)
+{
+    if (!*io_is_done)
+        fputs("index,time,op,outcome,who,uid,program,host,patient,compartment,file,purpose,reason\r\n", stdout);
+    *io_is_done = true;
+}
+
 static int on_csv(void *user, const struct phr_audit_row *r)
 {
-    (void)user;
+    print_csv_head(user);
     printf("%" PRIu64 ",%s,%s,%d,", r->index, r->time, r->op, r->outcome);
     print_csv_text(r->who, false);
     printf("%" PRIu32 ",", r->uid);
@@ -151,16 +165,17 @@ int cmd_audit_export(struct phr_client *c, const struct args *a)
     const bool is_csv = strcmp(format, "csv") == 0;
     struct phr_audit_wish wish = { 0 };
     struct phr_identity *viewer = NULL;
+    bool has_head = false;
     int rc = is_csv || strcmp(format, "jsonl") == 0 ? fill_wish(a, &wish) : PHR_E_USAGE;
 
     wish.is_raw = true;
     if (rc == 0)
         rc = opening_viewer(c, a, &viewer);
     wish.viewer = viewer;
-    if (rc == 0 && is_csv)
-        fputs("index,time,op,outcome,who,uid,program,host,patient,compartment,file,purpose,reason\r\n", stdout);
     if (rc == 0)
-        rc = phr_audit_each(c, &wish, is_csv ? on_csv : on_jsonl, NULL);
+        rc = phr_audit_each(c, &wish, is_csv ? on_csv : on_jsonl, &has_head);
+    if (rc == 0 && is_csv)
+        print_csv_head(&has_head);
     phr_identity_lock(viewer);
     return rc;
 }

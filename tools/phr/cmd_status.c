@@ -6,7 +6,7 @@
 #include "cmd.h"
 #include "output.h"
 
-enum { SYNC_WAIT_MS = 600 * 1000, FTW_OPEN_MAX = 16 };
+enum { SYNC_WAIT_S = 600, SYNC_WAIT_S_MAX = 24 * 3600, FTW_OPEN_MAX = 16 };
 
 static json_t *parse_text(char *take)
 {
@@ -99,11 +99,14 @@ int cmd_status_sync(struct phr_client *c, const struct args *a)
 {
     struct phr_backlog left;
     uint32_t queued = 0;
-    int rc = a->is_set[ARG_RETRY] ? phr_sidecar_retry(c, &queued) : 0;
+    uint64_t wait_s;
     bool is_clean;
+    int rc = args_number(a, ARG_TIMEOUT, a->is_set[ARG_WAIT] ? SYNC_WAIT_S : 0, SYNC_WAIT_S_MAX, &wait_s);
 
+    if (rc == 0 && a->is_set[ARG_RETRY])
+        rc = phr_sidecar_retry(c, &queued);
     if (rc == 0)
-        rc = phr_mount_sync(c, a->text[ARG_MOUNT], a->is_set[ARG_WAIT] ? SYNC_WAIT_MS : 0, &left);
+        rc = phr_mount_sync(c, a->text[ARG_MOUNT], (uint32_t)wait_s * 1000, &left);
     if (rc < 0)
         return rc;
     is_clean = left.ops + left.unsealed + left.objects + left.parked == 0;

@@ -40,7 +40,7 @@ static const struct args_command commands[] = {
     { "umount", "DIR", "Unmount.", 1, 1, 0, 0, cmd_mount_stop },
     { "status", "", "Show the server, the store and the mounts.", 0, 0, ARG_BIT(MOUNT), 0, cmd_status },
     { "sync", "", "Upload what has not left this machine; 0 only when nothing is left.", 0, 0,
-      ARG_BIT(MOUNT) | ARG_BIT(WAIT) | ARG_BIT(RETRY), 0, cmd_status_sync },
+      ARG_BIT(MOUNT) | ARG_BIT(WAIT) | ARG_BIT(TIMEOUT) | ARG_BIT(RETRY), 0, cmd_status_sync },
     { "conflicts", "", "Show files that were changed in two places.", 0, 0, ARG_BIT(MOUNT), 0, cmd_status_conflicts },
     { "check", "", "Read and verify everything that is stored on this machine.", 0, 0, ARG_BIT(MOUNT), 0, cmd_status_check },
     { "audit show", "", "Show who did what.", 0, 0, FILTERS | ARG_BIT(RAW), 0, cmd_audit_show },
@@ -67,7 +67,7 @@ static int report(const struct args *a, int rc, const char *why)
 
     output_progress_end();
     fprintf(stderr, "phr: %s\n", text);
-    if (a->is_set[ARG_JSON]) {
+    if (a->is_set[ARG_JSON] && !output_is_json_printed()) {
         error = json_pack("{s:{s:s,s:s,s:i}}", "error", "name", phr_err_name(rc), "text", text, "number", rc);
         if (output_json(error) < 0)
             fputs("phr: out of memory\n", stderr);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 static bool is_progress_shown;
+static bool is_json_printed;
 
 int output_json(json_t *take)
 {
@@ -19,7 +20,13 @@ int output_json(json_t *take)
         return -ENOMEM;
     puts(text);
     free(text);
+    is_json_printed = true;
     return 0;
+}
+
+bool output_is_json_printed(void)
+{
+    return is_json_printed;
 }
 
 int output_done(const struct args *a, json_t *take, const char *format, ...)

@@ -8,6 +8,8 @@
 
 /* Prints and takes the value. -ENOMEM for NULL: json_* functions return it when memory is gone. */
 int output_json(json_t *take) PHR_MUST_CHECK;
+/* Something was printed as JSON already: a failure then adds only its sentence and status. */
+bool output_is_json_printed(void);
 /* {"done": true, …pairs} as JSON, else the sentence. Takes pairs, which may be NULL. */
 int output_done(const struct args *a, json_t *take, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
