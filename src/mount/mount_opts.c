@@ -38,6 +38,7 @@ static int fail(struct parse *p, int rc, const char *format, ...)
 
 static const char usage_text[] =
     "usage: phrfs SOURCE DIR [-f] [-d] [-o option,...]\n"
+    "       phrfs --check [-o config=FILE]\n"
     "  -f                    stay in the foreground\n"
     "  -d                    log everything (implies -f)\n"
     "  -o config=FILE        configuration, default /etc/phr/phr.conf\n"
@@ -54,6 +55,7 @@ int mount_opts_parse(int argc, char *argv[], struct mount_opts *out_opts, char *
 {
     static const struct option long_opts[] = { { "help", no_argument, NULL, 'h' },
                                                { "version", no_argument, NULL, 'V' },
+                                               { "check", no_argument, NULL, 'c' },
                                                { 0 } };
     struct parse p = { .opts = out_opts, .why = out_why, .why_bytes = why_bytes };
     int rc = 0;
@@ -79,6 +81,9 @@ int mount_opts_parse(int argc, char *argv[], struct mount_opts *out_opts, char *
         case 'o':
             rc = parse_list(&p, optarg);
             break;
+        case 'c':
+            out_opts->is_check = out_opts->is_foreground = out_opts->is_read_only = true;
+            break;
         case 'h':
             fputs(usage_text, stdout);
             return PHR_E_USAGE;
@@ -90,9 +95,11 @@ int mount_opts_parse(int argc, char *argv[], struct mount_opts *out_opts, char *
                         argv[optind - 1]);
         }
     }
+    if (rc == 0 && out_opts->is_check && argc == optind)
+        return finish(&p, NULL, NULL);
     if (rc < 0)
         return rc;
-    if (argc - optind != 2)
+    if (argc - optind != 2 || out_opts->is_check)
         return fail(&p, PHR_E_USAGE,
                     "phrfs needs a source and a directory; see phrfs --help");
     return finish(&p, argv[optind], argv[optind + 1]);
@@ -291,9 +298,9 @@ static int make_absolute(struct parse *p, char path[PATH_MAX], const char *name)
 static int finish(struct parse *p, char *source, char *dir)
 {
     struct mount_opts *o = p->opts;
-    int rc = take_source(p, source);
+    int rc = source ? take_source(p, source) : 0;
 
-    if (rc == 0)
+    if (rc == 0 && dir)
         rc = take_dir(p, dir);
     if (rc == 0)
         rc = make_absolute(p, o->identity, "identity");

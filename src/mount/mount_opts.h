@@ -22,6 +22,7 @@ struct mount_opts {
     int pass_fd;                    /* or -1 */
     enum vault_ownership ownership; /* 0 while nothing was said */
     bool is_read_only;
+    bool is_check;   /* --check: nothing is mounted */
     bool is_for_all; /* allow_other */
     bool is_foreground;
     bool is_debug;

@@ -98,6 +98,30 @@ int mountpoint_open(struct mount_opts *opts, struct mountpoint **out_mountpoint)
     return 0;
 }
 
+int mountpoint_check(struct mount_opts *opts)
+{
+    scoped(mountpoint_close) struct mountpoint *m = calloc(1, sizeof *m);
+    scoped(free) char *json = NULL;
+    int rc;
+
+    if (!m)
+        return -ENOMEM;
+    m->opts = opts;
+    m->signal_fd = -1;
+    rc = secrets_open();
+    if (rc == 0)
+        rc = fence(m);
+    if (rc == 0)
+        rc = vault_start(m);
+    if (rc < 0)
+        return rc;
+    rc = vault_check(m->vault, &json);
+    if (rc < 0)
+        return fail("cannot check the vault", rc);
+    puts(json);
+    return 0;
+}
+
 int mountpoint_serve(struct mountpoint *m, void (*on_ready)(void *user), void *user)
 {
     struct fuse_loop_config *loop = fuse_loop_cfg_create();

@@ -38,6 +38,8 @@ static inline _Atomic uint32_t *mountpoint_get_writers(struct mountpoint *m,
 /* Mounts, opens the vault, unlocks the identity of the options. Prints why it fails. */
 int mountpoint_open(struct mount_opts *opts,
                     struct mountpoint **out_mountpoint) PHR_MUST_CHECK;
+/* Instead: verifies the vault without keys and without mounting, and prints what it found. */
+int mountpoint_check(struct mount_opts *opts) PHR_MUST_CHECK;
 /* Until unmounted or told to end by a signal. on_ready: the kernel has its first answer. */
 int mountpoint_serve(struct mountpoint *m, void (*on_ready)(void *user),
                      void *user) PHR_MUST_CHECK;

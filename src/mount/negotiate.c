@@ -23,13 +23,17 @@ static const unsigned wanted =
 static const unsigned needed = FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL |
                                FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_ATOMIC_O_TRUNC;
 static const uint32_t extra_flags = FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
+/* FUSE_DIRECT_IO_ALLOW_MMAP, bit 36, since Linux 6.6: shared mappings also where the disk is
+   nearly full and write(2) therefore goes past the cache. Newer than our headers. */
+static const uint32_t extra_flags2 = 1U << 4;
 
 /* One FUSE session per process. */
 static struct {
     void (*on_init)(void *user);
     void *user;
     _Atomic uint64_t init_unique; /* of the INIT that is not answered yet */
-    _Atomic uint32_t offered;     /* the kernel's flags in it */
+    _Atomic uint32_t offered;     /* the kernel's flags in it, */
+    _Atomic uint32_t offered2;    /* and the upper half */
     atomic_bool has_setxattr_ext;
 } link_state;
 
@@ -107,6 +111,7 @@ static ssize_t look_at(uint8_t *buf, ssize_t n)
     switch (h.opcode) {
     case FUSE_INIT:
         atomic_store(&link_state.offered, BODY(struct fuse_init_in, buf, n).flags);
+        atomic_store(&link_state.offered2, BODY(struct fuse_init_in, buf, n).flags2);
         atomic_store(&link_state.init_unique, h.unique);
         break;
     case FUSE_WRITE:
@@ -159,6 +164,8 @@ static ssize_t answer_init(int fd, struct iovec *iov, int count)
     memset(&out, 0, sizeof out);
     memcpy(&out, iov[1].iov_base, iov[1].iov_len);
     out.flags = (out.flags & ~(uint32_t)FUSE_HANDLE_KILLPRIV) | extra;
+    if (out.flags & FUSE_INIT_EXT)
+        out.flags2 |= extra_flags2 & atomic_load(&link_state.offered2);
     atomic_store(&link_state.has_setxattr_ext, (extra & FUSE_SETXATTR_EXT) != 0);
     patched[0] = iov[0];
     patched[1] = (struct iovec){ .iov_base = &out, .iov_len = iov[1].iov_len };

@@ -110,7 +110,9 @@ class FakeMount:
             time.sleep(0.02)
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
+        calls = forbidden_calls(self.dir / "run")
         shutil.rmtree(self.dir, ignore_errors=True)
+        same(calls, [])
 
 
 class RealMount:
@@ -141,7 +143,17 @@ class RealMount:
     def __exit__(self, *_):
         self.realm.close()
         unmount_whatever(self.mount_dir)
+        calls = forbidden_calls(self.realm.run_dir)
         shutil.rmtree(self.realm.dir, ignore_errors=True)
+        same(calls, [])
+
+
+def forbidden_calls(run_dir):
+    """Lines of the sandbox in the logs of mounts: a system call that it forbids is a fault of ours."""
+    found = []
+    for log in pathlib.Path(run_dir).glob("*.log"):
+        found += [line for line in log.read_text(errors="replace").splitlines() if "forbidden system call" in line]
+    return found
 
 
 class Watchdog:
