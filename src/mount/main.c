@@ -72,7 +72,10 @@ int main(int argc, char *argv[])
         fprintf(stderr, "phrfs: cannot start: %s\n", phr_err_text(rc));
         return EXIT_SYSTEM;
     }
-    rc = serve(&opts, &d);         /* until unmounted */
+    if (opts.is_check)
+        return mountpoint_check(&opts) < 0 ? EXIT_MOUNT : 0;
+    rc = serve(&opts, &d); /* until unmounted */
+
     daemon_failed(&d, EXIT_MOUNT); /* says nothing once we were ready */
     return rc < 0 ? EXIT_MOUNT : 0;
 }

@@ -156,7 +156,8 @@ void mountpoint_close(struct mountpoint *m)
         return;
     control_close(m->control);
     pending_stop(m->pending);
-    vault_close(m->vault);
+    if (m->vault)
+        vault_close(m->vault);
     if (m->notifier)
         inval_detach(m->notifier);
     pending_close(m->pending);
