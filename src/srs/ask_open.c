@@ -19,7 +19,12 @@
 #include "srs/rkstore.h"
 #include "srs/srs_inside.h"
 
-enum { SKEW_S_MAX = 120, SEEN_S = 300, OPEN_REQUEST_BYTES_MAX = 256 * 1024 };
+enum {
+    SKEW_S_MAX = 120,
+    SEEN_S = 300,
+    OPEN_REQUEST_BYTES_MAX = 256 * 1024,
+    REASON_BYTES_MAX = 512 /* what an event holds; the rest of a long one is cut */
+};
 
 struct opening {
     struct open_request req;
@@ -222,6 +227,8 @@ static int log_file(struct srs *s, const struct opening *o, size_t index, int rc
                        .purpose = o->req.purpose,
                        .reason = o->context.reason };
 
+    if (e.reason.n > REASON_BYTES_MAX)
+        e.reason.n = REASON_BYTES_MAX;
     if (o->is_signed) { /* otherwise nobody knows who it was */
         e.user = o->card.user;
         e.card = o->card.hash;
