@@ -196,6 +196,13 @@ def test_dead_mount_of_another_source_is_left(m):
     check("umount -l" in done.stderr, done.stderr)
 
 
+def test_umount_of_a_dead_mount(m):
+    m.mount_by_fstab()
+    kill_server(m)
+    m.call("umount", m.mount_dir, check=True)
+    same(m.layers(), 0)
+
+
 def test_unknown_option_is_named(m):
     done = m.call("mount", "-t", "phrfs", "phr:h1", m.mount_dir, "-o", f"config={m.config},frobnicate=3")
     same(done.returncode, 1)

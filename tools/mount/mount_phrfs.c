@@ -28,7 +28,7 @@
 #include "utab.h"
 
 enum { EXIT_USAGE = 1, EXIT_SYSTEM = 2, EXIT_MOUNT = 32 };
-enum { ANSWER_WAIT_S = 30, DEAD_LAYERS_MAX = 16 };
+enum { ANSWER_WAIT_S = 30, RESOLVE_WAIT_S = 30, DEAD_LAYERS_MAX = 16 };
 
 /* The kernel's share of dirty pages: below the floor of free disk space that the vault keeps,
    so that what write(2) accepted always fits. */
@@ -96,7 +96,9 @@ int main(int argc, char *argv[])
 
     if (helper_opts_parse(argc, argv, &h.opts, why, sizeof why) < 0)
         return fail(EXIT_USAGE, "%s", why);
+    alarm(RESOLVE_WAIT_S); /* a mount that hangs there must not hang us: death ends the request */
     status = resolve_dir(&h);
+    alarm(0);
     if (status != 0)
         return status;
     if (h.opts.is_remount)
