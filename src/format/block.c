@@ -14,8 +14,9 @@
 
 enum { BLOCK_AAD_BYTES = 8 };
 
-void segment_key(const struct symkey *fk, const uint8_t salt[SALT_BYTES], const struct id16 *file,
-                 uint64_t seg_index, const struct seg_geometry *g, struct symkey *out_key)
+void segment_key(const struct symkey *fk, const uint8_t salt[SALT_BYTES],
+                 const struct id16 *file, uint64_t seg_index,
+                 const struct seg_geometry *g, struct symkey *out_key)
 {
     uint8_t room[64];
     uint8_t index[8];
@@ -29,8 +30,8 @@ void segment_key(const struct symkey *fk, const uint8_t salt[SALT_BYTES], const 
     writer_lp(&info, view_of(index, sizeof index));
     writer_lp(&info, view_of(geometry, sizeof geometry));
     INVARIANT(writer_ok(&info));
-    digest_hkdf(view_of(fk->b, sizeof fk->b), view_of(salt, SALT_BYTES), writer_done(&info),
-                (struct span){ out_key->b, sizeof out_key->b });
+    digest_hkdf(view_of(fk->b, sizeof fk->b), view_of(salt, SALT_BYTES),
+                writer_done(&info), (struct span){ out_key->b, sizeof out_key->b });
 }
 
 size_t strip_entry_bytes(enum aead_suite suite)
@@ -47,14 +48,16 @@ bool strip_entry_is_hole(const uint8_t *entry, enum aead_suite suite)
     return any == 0;
 }
 
-static void aad_write(uint32_t block_index, size_t plain_bytes, uint8_t out[BLOCK_AAD_BYTES])
+static void aad_write(uint32_t block_index, size_t plain_bytes,
+                      uint8_t out[BLOCK_AAD_BYTES])
 {
     put_le32(out, block_index);
     put_le32(out + 4, (uint32_t)plain_bytes);
 }
 
-int block_seal(const struct seg_geometry *g, const struct symkey *seg_key, uint32_t block_index,
-               const uint8_t *nonce, struct view plain, uint8_t *out_ct, uint8_t *out_entry)
+int block_seal(const struct seg_geometry *g, const struct symkey *seg_key,
+               uint32_t block_index, const uint8_t *nonce, struct view plain,
+               uint8_t *out_ct, uint8_t *out_entry)
 {
     size_t nonce_bytes = aead_nonce_bytes(g->suite);
     uint8_t aad[BLOCK_AAD_BYTES];
@@ -64,7 +67,8 @@ int block_seal(const struct seg_geometry *g, const struct symkey *seg_key, uint3
     INVARIANT(plain.n >= 1 && plain.n <= (size_t)1 << g->block_log2);
     INVARIANT(block_index < UINT32_C(1) << (g->seg_log2 - g->block_log2));
     aad_write(block_index, plain.n, aad);
-    rc = aead_seal(g->suite, seg_key, nonce, view_of(aad, sizeof aad), plain, out_ct, tag);
+    rc =
+        aead_seal(g->suite, seg_key, nonce, view_of(aad, sizeof aad), plain, out_ct, tag);
     if (rc < 0)
         return rc;
     memcpy(out_entry, nonce, nonce_bytes);
@@ -78,7 +82,8 @@ int block_open_sealed(const struct seg_geometry *g, const struct symkey *seg_key
 {
     uint8_t aad[BLOCK_AAD_BYTES];
 
-    if (ct.n < 1 || ct.n > (size_t)1 << g->block_log2 || strip_entry_is_hole(entry, g->suite))
+    if (ct.n < 1 || ct.n > (size_t)1 << g->block_log2 ||
+        strip_entry_is_hole(entry, g->suite))
         return PHR_E_SEAL;
     aad_write(block_index, ct.n, aad);
     return aead_open_sealed(g->suite, seg_key, entry, view_of(aad, sizeof aad), ct,

@@ -89,15 +89,16 @@ static struct signature sign_over(const struct sign_key *key, struct view bytes)
     return sign_labelled(key, LABEL_CARD, &h);
 }
 
-static int check_over(const struct verify_key *key, struct view bytes, const struct signature *sig)
+static int check_over(const struct verify_key *key, struct view bytes,
+                      const struct signature *sig)
 {
     struct digest h = digest_sha256(bytes);
 
     return sign_check_labelled(key, LABEL_CARD, &h, sig) < 0 ? PHR_E_CARD : 0;
 }
 
-int card_request_encode(const struct card *c, const struct sign_key *self, const struct scalar *b,
-                        struct writer *out)
+int card_request_encode(const struct card *c, const struct sign_key *self,
+                        const struct scalar *b, struct writer *out)
 {
     size_t start = out->n;
     struct signature sig;
@@ -175,7 +176,8 @@ static int request_read(struct view bytes, struct card_parts *out_parts)
     return 0;
 }
 
-int card_approve(struct view request, const struct sign_key *authority, struct writer *out)
+int card_approve(struct view request, const struct sign_key *authority,
+                 struct writer *out)
 {
     struct card_parts p;
     struct signature sig;
@@ -204,7 +206,8 @@ int card_request_decode(struct view bytes, struct card *out_card)
     return 0;
 }
 
-static int whole_read(struct view bytes, struct card_parts *out_parts, struct signature *out_auth)
+static int whole_read(struct view bytes, struct card_parts *out_parts,
+                      struct signature *out_auth)
 {
     struct reader r = reader_over(bytes);
     struct card_parts p;
@@ -232,7 +235,8 @@ int card_decode(struct view bytes, struct card *out_card)
     return 0;
 }
 
-int card_check(struct view bytes, const struct verify_key *authority, struct card *out_card)
+int card_check(struct view bytes, const struct verify_key *authority,
+               struct card *out_card)
 {
     struct card_parts p;
     struct signature auth;

@@ -30,15 +30,17 @@ struct card {
 };
 
 /* A card with PoP and self-signature but no authority's yet: a request. */
-int card_request_encode(const struct card *c, const struct sign_key *self, const struct scalar *b,
-                        struct writer *out) PHR_MUST_CHECK;
+int card_request_encode(const struct card *c, const struct sign_key *self,
+                        const struct scalar *b, struct writer *out) PHR_MUST_CHECK;
 /* Checks PoP and self-signature of a request, then appends the authority's signature. */
-int card_approve(struct view request, const struct sign_key *authority, struct writer *out) PHR_MUST_CHECK;
+int card_approve(struct view request, const struct sign_key *authority,
+                 struct writer *out) PHR_MUST_CHECK;
 int card_request_decode(struct view bytes, struct card *out_card) PHR_MUST_CHECK;
 /* Structure only: PHR_E_FORMAT. */
 int card_decode(struct view bytes, struct card *out_card) PHR_MUST_CHECK;
 /* PoP, self-signature and the authority's signature; not the time. PHR_E_CARD. */
-int card_check(struct view bytes, const struct verify_key *authority, struct card *out_card) PHR_MUST_CHECK;
+int card_check(struct view bytes, const struct verify_key *authority,
+               struct card *out_card) PHR_MUST_CHECK;
 /* PHR_E_EXPIRED outside not_before..not_after. */
 int card_check_time(const struct card *c, uint64_t now_s) PHR_MUST_CHECK;
 bool label_is_valid(struct view label);

@@ -164,12 +164,14 @@ static bool is_seal_sound(const struct seal_change *s)
     const struct digest none = { { 0 } };
     struct digest empty;
 
-    if (s->size > FILE_BYTES_MAX || s->segment_count > (s->size + SEG_BYTES - 1) / SEG_BYTES)
+    if (s->size > FILE_BYTES_MAX ||
+        s->segment_count > (s->size + SEG_BYTES - 1) / SEG_BYTES)
         return false;
     if (s->segment_count > 0)
         return true;
     empty = digest_sha256(view_of(NULL, 0));
-    return digest_equal(&s->manifest_object, &none) && digest_equal(&s->manifest_root, &empty);
+    return digest_equal(&s->manifest_object, &none) &&
+           digest_equal(&s->manifest_root, &empty);
 }
 
 int seal_decode(struct view body, struct seal_change *out_seal)

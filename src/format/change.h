@@ -23,7 +23,12 @@ struct class_record {
 void class_record_encode(const struct class_record *c, struct writer *out);
 int class_record_decode(struct view body, struct class_record *out_record) PHR_MUST_CHECK;
 
-enum revoke_reason { REVOKE_OWNER = 1, REVOKE_EXPIRED = 2, REVOKE_SUSPENDED = 3, REVOKE_REPLACED = 4 };
+enum revoke_reason {
+    REVOKE_OWNER = 1,
+    REVOKE_EXPIRED = 2,
+    REVOKE_SUSPENDED = 3,
+    REVOKE_REPLACED = 4
+};
 struct revoke {
     struct id16 grant;
     enum revoke_reason reason;
@@ -37,7 +42,8 @@ int class_ctx_body_decode(struct view body, struct class_ctx *out_ctx) PHR_MUST_
 struct epoch_change {
     struct view class_record;
     struct view names_header;
-    struct digest object_id; /* a snapshot object (format/snapshot.h): dentries and inodes under the new NK */
+    /* A snapshot object (format/snapshot.h): dentries and inodes under the new NK. */
+    struct digest object_id;
 };
 void epoch_encode(const struct epoch_change *e, struct writer *out);
 int epoch_decode(struct view body, struct epoch_change *out_epoch) PHR_MUST_CHECK;
@@ -48,10 +54,12 @@ struct header_change {
     struct view header;
 };
 void header_change_encode(const struct header_change *h, struct writer *out);
-int header_change_decode(struct view body, struct header_change *out_change) PHR_MUST_CHECK;
+int header_change_decode(struct view body,
+                         struct header_change *out_change) PHR_MUST_CHECK;
 
 struct remove_change {
-    struct id16 row; /* a dentry's row16 or an inode's ino16 (with its headers and seals) */
+    /* A dentry's row16 or an inode's ino16 (with its headers and seals). */
+    struct id16 row;
     uint64_t version; /* the version that is removed */
 };
 void remove_encode(const struct remove_change *r, struct writer *out);

@@ -25,7 +25,8 @@ struct entry {
     struct digest leaf; /* filled by encode and decode */
 };
 /* rec || sig; fills leaf. */
-int entry_encode(struct entry *e, const struct sign_key *srs, struct writer *out) PHR_MUST_CHECK;
+int entry_encode(struct entry *e, const struct sign_key *srs,
+                 struct writer *out) PHR_MUST_CHECK;
 int entry_decode(struct view bytes, struct entry *out_entry) PHR_MUST_CHECK;
 int entry_check(struct view bytes, const struct verify_key *srs) PHR_MUST_CHECK;
 void entry_fini(struct entry *e);

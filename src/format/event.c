@@ -38,7 +38,8 @@ static_assert(ARRAY_COUNT(event_names) == EVENT_LAST + 1, "a name for each type"
 
 const char *event_name(enum event_type t)
 {
-    return (unsigned)t >= EVENT_OPEN && (unsigned)t <= EVENT_LAST ? event_names[t] : "unknown";
+    return (unsigned)t >= EVENT_OPEN && (unsigned)t <= EVENT_LAST ? event_names[t]
+                                                                  : "unknown";
 }
 
 int event_parse(const char *name, enum event_type *out_type)
@@ -107,7 +108,8 @@ int event_decode(struct view bytes, struct event *out_event)
     reader_bytes(&r, e.grant.b, sizeof e.grant.b);
     purpose = reader_u16(&r);
     e.reason = reader_lp(&r, REASON_BYTES_MAX);
-    if (!reader_done(&r) || type < EVENT_OPEN || type > EVENT_LAST || purpose > PURPOSE_LAST)
+    if (!reader_done(&r) || type < EVENT_OPEN || type > EVENT_LAST ||
+        purpose > PURPOSE_LAST)
         return PHR_E_FORMAT;
     e.type = (enum event_type)type;
     e.purpose = (enum purpose)purpose;

@@ -31,11 +31,13 @@ static int footer_mac(struct view page, const struct footer *f, const struct sym
     INVARIANT(writer_ok(&info));
     digest_hkdf(view_of(fk->b, sizeof fk->b), view_of(f->salt, sizeof f->salt),
                 writer_done(&info), (struct span){ key->b, sizeof key->b });
-    *out_mac = digest_hmac(view_of(key->b, sizeof key->b), view_of(page.p, FOOTER_MAC_AT));
+    *out_mac =
+        digest_hmac(view_of(key->b, sizeof key->b), view_of(page.p, FOOTER_MAC_AT));
     return 0;
 }
 
-int footer_encode(const struct footer *f, const struct symkey *fk, uint8_t out[FOOTER_BYTES])
+int footer_encode(const struct footer *f, const struct symkey *fk,
+                  uint8_t out[FOOTER_BYTES])
 {
     uint8_t ctx[FILE_CTX_BYTES];
     struct digest mac;
@@ -89,7 +91,8 @@ int footer_decode(struct view page, struct footer *out_footer)
     f.rising = reader_u64(&r);
     reader_bytes(&r, f.salt, sizeof f.salt);
     f.header = reader_lp(&r, HEADER_BYTES_MAX);
-    if (!reader_ok(&r) || !padding_is_zero(reserved) || !padding_is_zero(view_of(r.p, r.left)))
+    if (!reader_ok(&r) || !padding_is_zero(reserved) ||
+        !padding_is_zero(view_of(r.p, r.left)))
         return PHR_E_FORMAT;
     if ((kind != FOOTER_KIND_SEGMENT && kind != FOOTER_KIND_OVERLAY) ||
         f.seg_index >= FILE_BYTES_MAX / SEG_BYTES || f.plaintext_len > SEG_BYTES)

@@ -10,9 +10,11 @@
 enum { GRANT_SIG_BYTES = 64, GRANT_PROXIES = 1 };
 
 static const char *const purpose_names[] = {
-    [PURPOSE_ANY] = "any",         [PURPOSE_TREAT] = "TREAT",     [PURPOSE_ETREAT] = "ETREAT",
-    [PURPOSE_BTG] = "BTG",         [PURPOSE_HPAYMT] = "HPAYMT",   [PURPOSE_HOPERAT] = "HOPERAT",
-    [PURPOSE_HRESCH] = "HRESCH",   [PURPOSE_PATRQT] = "PATRQT",   [PURPOSE_PUBHLTH] = "PUBHLTH",
+    [PURPOSE_ANY] = "any",         [PURPOSE_TREAT] = "TREAT",
+    [PURPOSE_ETREAT] = "ETREAT",   [PURPOSE_BTG] = "BTG",
+    [PURPOSE_HPAYMT] = "HPAYMT",   [PURPOSE_HOPERAT] = "HOPERAT",
+    [PURPOSE_HRESCH] = "HRESCH",   [PURPOSE_PATRQT] = "PATRQT",
+    [PURPOSE_PUBHLTH] = "PUBHLTH",
 };
 static_assert(ARRAY_COUNT(purpose_names) == PURPOSE_LAST + 1, "a name for each purpose");
 
@@ -34,8 +36,8 @@ int purpose_parse(const char *name, enum purpose *out_purpose)
 
 static bool is_sound(const struct grant *g)
 {
-    return (g->rights == GRANT_R || g->rights == GRANT_RW) && g->purpose <= PURPOSE_LAST &&
-           g->not_before_s <= g->not_after_s;
+    return (g->rights == GRANT_R || g->rights == GRANT_RW) &&
+           g->purpose <= PURPOSE_LAST && g->not_before_s <= g->not_after_s;
 }
 
 int grant_encode(const struct grant *g, const struct sign_key *owner, struct writer *out)
@@ -107,7 +109,8 @@ int grant_decode(struct view bytes, struct grant *out_grant)
     return 0;
 }
 
-int grant_check(struct view bytes, const struct verify_key *owner, struct grant *out_grant)
+int grant_check(struct view bytes, const struct verify_key *owner,
+                struct grant *out_grant)
 {
     struct signature sig;
     struct digest h;

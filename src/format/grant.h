@@ -23,7 +23,8 @@ enum purpose {
     PURPOSE_LAST = PURPOSE_PUBHLTH
 };
 const char *purpose_name(enum purpose p);
-int purpose_parse(const char *name, enum purpose *out_purpose) PHR_MUST_CHECK; /* PHR_E_USAGE */
+int purpose_parse(const char *name,
+                  enum purpose *out_purpose) PHR_MUST_CHECK; /* PHR_E_USAGE */
 
 struct grant {
     struct grant_ctx ctx;
@@ -40,10 +41,12 @@ struct grant {
     struct digest sealed_rk; /* SHA-256 of the sealed re-encryption key */
 };
 
-int grant_encode(const struct grant *g, const struct sign_key *owner, struct writer *out) PHR_MUST_CHECK;
+int grant_encode(const struct grant *g, const struct sign_key *owner,
+                 struct writer *out) PHR_MUST_CHECK;
 int grant_decode(struct view bytes, struct grant *out_grant) PHR_MUST_CHECK;
 /* Decode and the owner's signature: PHR_E_FORMAT, PHR_E_SIGNATURE. */
-int grant_check(struct view bytes, const struct verify_key *owner, struct grant *out_grant) PHR_MUST_CHECK;
+int grant_check(struct view bytes, const struct verify_key *owner,
+                struct grant *out_grant) PHR_MUST_CHECK;
 int grant_check_time(const struct grant *g, uint64_t now_s) PHR_MUST_CHECK;
 
 #endif

@@ -24,7 +24,8 @@ int header_decode(struct view bytes, struct header *out_header)
     reader_bytes(&r, h.commit.b, sizeof h.commit.b);
     if (!reader_ok(&r) || (suite != AEAD_GCM && suite != AEAD_XCHACHA))
         return PHR_E_FORMAT;
-    if (h.block_log2 < BLOCK_LOG2 || h.block_log2 > BLOCK_LOG2_MAX || h.seg_log2 != SEG_LOG2)
+    if (h.block_log2 < BLOCK_LOG2 || h.block_log2 > BLOCK_LOG2_MAX ||
+        h.seg_log2 != SEG_LOG2)
         return PHR_E_FORMAT;
     /* No flag is known yet: PADDED (a true size behind the keys) is read by no one so far. */
     if (h.n_fk < 1 || h.n_fk > FK_COUNT_MAX || h.flags != 0)

@@ -5,9 +5,9 @@
 #ifndef PHR_FORMAT_HEADER_H
 #define PHR_FORMAT_HEADER_H
 
+#include "base/cursor.h"
 #include "crypto/aead.h"
 #include "crypto/pre.h"
-#include "base/cursor.h"
 #include "format/limits.h"
 
 struct header {
@@ -36,9 +36,10 @@ struct digest header_digest(struct view bytes);
  * Wraps keys (gens strictly increasing) under kek; never twice under one kek. out is an
  * initialised writer.
  */
-int header_seal(enum aead_suite suite, const struct file_ctx *ctx, const struct capsule *capsule,
-                const struct symkey *kek, const struct digest *commit,
-                const struct file_key *keys, size_t count, struct writer *out) PHR_MUST_CHECK;
+int header_seal(enum aead_suite suite, const struct file_ctx *ctx,
+                const struct capsule *capsule, const struct symkey *kek,
+                const struct digest *commit, const struct file_key *keys, size_t count,
+                struct writer *out) PHR_MUST_CHECK;
 /* out_keys has room for FK_COUNT_MAX; each key is new arena memory. PHR_E_SEAL. */
 int header_open_sealed(const struct header *h, const struct symkey *kek,
                        struct file_key *out_keys, size_t *out_count) PHR_MUST_CHECK;

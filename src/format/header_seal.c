@@ -61,9 +61,10 @@ int header_seal_with(const struct header *h, const struct symkey *kek,
                      out->p + start + head_bytes + plain_bytes);
 }
 
-int header_seal(enum aead_suite suite, const struct file_ctx *ctx, const struct capsule *capsule,
-                const struct symkey *kek, const struct digest *commit,
-                const struct file_key *keys, size_t count, struct writer *out)
+int header_seal(enum aead_suite suite, const struct file_ctx *ctx,
+                const struct capsule *capsule, const struct symkey *kek,
+                const struct digest *commit, const struct file_key *keys, size_t count,
+                struct writer *out)
 {
     const struct header h = {
         .suite = suite,

@@ -83,8 +83,9 @@ int keyring_seal(const struct keyring *k, struct view passphrase, struct writer 
     writer_zeros(out, n + AEAD_BOX_EXTRA_BYTES);
     if (!writer_ok(out))
         return -ENOMEM;
-    return aead_box(key, view_of(out->p + start, HEAD_BYTES), view_of(body, n),
-                    (struct span){ out->p + start + HEAD_BYTES, n + AEAD_BOX_EXTRA_BYTES });
+    return aead_box(
+        key, view_of(out->p + start, HEAD_BYTES), view_of(body, n),
+        (struct span){ out->p + start + HEAD_BYTES, n + AEAD_BOX_EXTRA_BYTES });
 }
 
 struct head {
@@ -130,11 +131,13 @@ static int body_open(const struct head *h, struct view file, struct view passphr
         return rc;
     if (!digest_equal(&commit, &h->commit))
         return PHR_E_PASSPHRASE;
-    rc = aead_open_box(key, view_of(file.p, HEAD_BYTES), h->box, (struct span){ out_body, n });
+    rc = aead_open_box(key, view_of(file.p, HEAD_BYTES), h->box,
+                       (struct span){ out_body, n });
     return rc == PHR_E_SEAL ? PHR_E_PASSPHRASE : rc; /* wrong or damaged: one answer */
 }
 
-int keyring_open_sealed(struct view file, struct view passphrase, struct keyring **out_keyring)
+int keyring_open_sealed(struct view file, struct view passphrase,
+                        struct keyring **out_keyring)
 {
     scoped(keyring_free) struct keyring *k = NULL;
     scoped(secret_free) uint8_t *body = NULL;

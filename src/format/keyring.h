@@ -9,7 +9,7 @@
 #include "format/card.h"
 
 enum {
-    KEYRING_BYTES_MAX = 1024 * 1024, /* of the file, before it is looked at */
+    KEYRING_BYTES_MAX = 1024 * 1024,     /* of the file, before it is looked at */
     KEYRING_BODY_BYTES_MAX = 256 * 1024, /* one run of the secret arena */
     KEYRING_PAD_BYTES = 4096,
     KEYRING_ITEMS_MAX = 4096 /* names, and pins */
@@ -46,14 +46,17 @@ struct keyring {
 int keyring_new(struct keyring **out_keyring) PHR_MUST_CHECK;
 void keyring_free(struct keyring *k); /* wipes; NULL is fine */
 /* The file's bytes under this passphrase, with a fresh salt. About a second (Argon2id). */
-int keyring_seal(const struct keyring *k, struct view passphrase, struct writer *out) PHR_MUST_CHECK;
+int keyring_seal(const struct keyring *k, struct view passphrase,
+                 struct writer *out) PHR_MUST_CHECK;
 /* PHR_E_PASSPHRASE, PHR_E_FORMAT. */
-int keyring_open_sealed(struct view file, struct view passphrase, struct keyring **out_keyring) PHR_MUST_CHECK;
+int keyring_open_sealed(struct view file, struct view passphrase,
+                        struct keyring **out_keyring) PHR_MUST_CHECK;
 /*
  * The body alone (SECRET): what a login hands to a mount over its control socket. Arena
  * memory, *out_n bytes, secret_free.
  */
-int keyring_body_encode(const struct keyring *k, uint8_t **out_body, size_t *out_n) PHR_MUST_CHECK;
+int keyring_body_encode(const struct keyring *k, uint8_t **out_body,
+                        size_t *out_n) PHR_MUST_CHECK;
 int keyring_body_decode(struct view body, struct keyring **out_keyring) PHR_MUST_CHECK;
 int keyring_add_name(struct keyring *k, const struct keyring_name *name) PHR_MUST_CHECK;
 /* Raises the pin of a patient; PHR_E_ROLLBACK when seq is lower, PHR_E_FORK when the leaf differs. */

@@ -19,8 +19,8 @@ enum field {
     FIELD_CARD = 3,
     FIELD_AUTHORITY_CARD = 4,
     FIELD_SRS_CARD = 5,
-    FIELD_NAME = 6, /* patient16 || class16 or 0 || name */
-    FIELD_PIN = 7,  /* patient16 || LE64 seq || leaf32 */
+    FIELD_NAME = 6,         /* patient16 || class16 or 0 || name */
+    FIELD_PIN = 7,          /* patient16 || LE64 seq || leaf32 */
     FIELD_CARD_REQUEST = 8, /* in place of FIELD_CARD until the authority has signed */
     FIELD_USER = 9,
     FIELD_LAST = FIELD_USER
@@ -66,7 +66,8 @@ static void body_write(const struct keyring *k, struct writer *w)
     field_write(w, FIELD_USER, k->user.b, sizeof k->user.b);
     field_write(w, FIELD_SEED, k->seed->b, sizeof k->seed->b);
     optional_write(w, FIELD_B, k->b, sizeof *k->b);
-    optional_write(w, k->is_approved ? FIELD_CARD : FIELD_CARD_REQUEST, k->card, k->card_bytes);
+    optional_write(w, k->is_approved ? FIELD_CARD : FIELD_CARD_REQUEST, k->card,
+                   k->card_bytes);
     optional_write(w, FIELD_AUTHORITY_CARD, k->authority_card, k->authority_card_bytes);
     optional_write(w, FIELD_SRS_CARD, k->srs_card, k->srs_card_bytes);
     for (size_t i = 0; i < k->name_count; i++)

@@ -116,7 +116,8 @@ static bool is_origin(struct view v)
     return true;
 }
 
-static void keyid_make(struct view name, const struct verify_key *pk, uint8_t out[KEYID_BYTES])
+static void keyid_make(struct view name, const struct verify_key *pk,
+                       uint8_t out[KEYID_BYTES])
 {
     uint8_t room[256];
     struct writer w;
@@ -132,7 +133,8 @@ static void keyid_make(struct view name, const struct verify_key *pk, uint8_t ou
     memcpy(out, h.b, KEYID_BYTES);
 }
 
-int checkpoint_sign(const struct checkpoint *c, const struct sign_key *srs, struct writer *out)
+int checkpoint_sign(const struct checkpoint *c, const struct sign_key *srs,
+                    struct writer *out)
 {
     struct view origin = view_of(c->origin, strnlen(c->origin, sizeof c->origin));
     struct verify_key pk = sign_key_public(srs);

@@ -23,7 +23,8 @@ struct checkpoint {
     uint64_t size;
     struct digest root;
 };
-int checkpoint_sign(const struct checkpoint *c, const struct sign_key *srs, struct writer *out) PHR_MUST_CHECK;
+int checkpoint_sign(const struct checkpoint *c, const struct sign_key *srs,
+                    struct writer *out) PHR_MUST_CHECK;
 int checkpoint_check(struct view note, const struct verify_key *srs,
                      struct checkpoint *out_checkpoint) PHR_MUST_CHECK;
 

@@ -26,7 +26,8 @@ struct digest strip_id(const uint8_t salt[SALT_BYTES], struct view strip)
     return digest_stream_finish(s);
 }
 
-void manifest_encode(const struct manifest_entry *entries, size_t count, struct writer *out)
+void manifest_encode(const struct manifest_entry *entries, size_t count,
+                     struct writer *out)
 {
     for (size_t i = 0; i < count; i++) {
         writer_u64(out, entries[i].seg_index);
@@ -48,7 +49,8 @@ static bool entry_read(struct reader *r, struct manifest_entry *out_entry)
            out_entry->plaintext_len >= 1 && out_entry->plaintext_len <= SEG_BYTES;
 }
 
-int manifest_decode(struct view bytes, struct manifest_entry **out_entries, size_t *out_count)
+int manifest_decode(struct view bytes, struct manifest_entry **out_entries,
+                    size_t *out_count)
 {
     scoped(free) struct manifest_entry *entries = NULL;
     size_t count = bytes.n / MANIFEST_ENTRY_BYTES;

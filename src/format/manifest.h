@@ -18,7 +18,8 @@ struct manifest_entry {
     struct digest object_id;
     struct digest strip_id;
 };
-void manifest_encode(const struct manifest_entry *entries, size_t count, struct writer *out);
+void manifest_encode(const struct manifest_entry *entries, size_t count,
+                     struct writer *out);
 /* Entries are the caller's (free). PHR_E_FORMAT. */
 int manifest_decode(struct view bytes, struct manifest_entry **out_entries,
                     size_t *out_count) PHR_MUST_CHECK;

@@ -94,7 +94,8 @@ struct signature op_sign(struct view op_bytes, const struct sign_key *writer)
     return sign_labelled(writer, LABEL_OP, &h);
 }
 
-int op_check(struct view op_bytes, const struct signature *sig, const struct verify_key *writer)
+int op_check(struct view op_bytes, const struct signature *sig,
+             const struct verify_key *writer)
 {
     struct digest h = digest_sha256(op_bytes);
 

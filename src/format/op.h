@@ -49,7 +49,8 @@ struct op {
     struct id16 writer;
     struct digest writer_card;
     uint16_t count;
-    struct change *changes; /* decode: new memory, op_fini; bodies borrow from the input */
+    /* Of decode: new memory (op_fini), bodies borrow from the input. */
+    struct change *changes;
 };
 int op_encode(const struct op *o, struct writer *out) PHR_MUST_CHECK; /* PHR_E_LIMIT */
 int op_decode(struct view bytes, struct op *out_op) PHR_MUST_CHECK;

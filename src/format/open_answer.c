@@ -25,7 +25,8 @@ static struct digest receipt_digest(const struct open_answer *a)
     return digest_stream_finish(s);
 }
 
-int open_answer_encode(struct open_answer *a, const struct sign_key *srs, struct writer *out)
+int open_answer_encode(struct open_answer *a, const struct sign_key *srs,
+                       struct writer *out)
 {
     struct digest h;
 

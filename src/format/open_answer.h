@@ -23,9 +23,11 @@ struct open_answer {
     uint32_t lease_s;
     struct signature receipt;
 };
-int open_answer_encode(struct open_answer *a, const struct sign_key *srs, struct writer *out) PHR_MUST_CHECK;
+int open_answer_encode(struct open_answer *a, const struct sign_key *srs,
+                       struct writer *out) PHR_MUST_CHECK;
 int open_answer_decode(struct view bytes, struct open_answer *out_answer) PHR_MUST_CHECK;
-int open_answer_check(const struct open_answer *a, const struct verify_key *srs) PHR_MUST_CHECK;
+int open_answer_check(const struct open_answer *a,
+                      const struct verify_key *srs) PHR_MUST_CHECK;
 void open_answer_fini(struct open_answer *a);
 
 #endif

@@ -7,7 +7,11 @@
 #include "crypto/digest.h"
 #include "crypto/label.h"
 
-enum { OPEN_SIG_BYTES = 64, OPEN_FILE_BYTES = FILE_CTX_BYTES + 32 + 1, PROGRAM_BYTES_MAX = 64 };
+enum {
+    OPEN_SIG_BYTES = 64,
+    OPEN_FILE_BYTES = FILE_CTX_BYTES + 32 + 1,
+    PROGRAM_BYTES_MAX = 64
+};
 
 static void file_write(const struct open_file *f, struct writer *w)
 {
@@ -76,7 +80,8 @@ int open_request_decode(struct view bytes, struct open_request *out_request)
     q.time_s = reader_u64(&r);
     reader_bytes(&r, q.checkpoint.b, sizeof q.checkpoint.b);
     q.count = reader_u16(&r);
-    if (!reader_ok(&r) || q.count < 1 || q.count > OPEN_FILES_MAX || purpose > PURPOSE_LAST ||
+    if (!reader_ok(&r) || q.count < 1 || q.count > OPEN_FILES_MAX ||
+        purpose > PURPOSE_LAST ||
         r.left != (size_t)q.count * OPEN_FILE_BYTES + OPEN_SIG_BYTES)
         return PHR_E_FORMAT;
     q.purpose = (enum purpose)purpose;

@@ -8,7 +8,12 @@
 #include "format/grant.h"
 #include "format/limits.h"
 
-enum open_why { OPEN_WHY_OPEN = 1, OPEN_WHY_AHEAD = 2, OPEN_WHY_NAMES = 3, OPEN_WHY_RENEW = 4 };
+enum open_why {
+    OPEN_WHY_OPEN = 1,
+    OPEN_WHY_AHEAD = 2,
+    OPEN_WHY_NAMES = 3,
+    OPEN_WHY_RENEW = 4
+};
 
 struct open_file {
     struct file_ctx ctx;
@@ -27,7 +32,8 @@ struct open_request {
 };
 int open_request_encode(const struct open_request *r, const struct sign_key *reader,
                         struct writer *out) PHR_MUST_CHECK;
-int open_request_decode(struct view bytes, struct open_request *out_request) PHR_MUST_CHECK;
+int open_request_decode(struct view bytes,
+                        struct open_request *out_request) PHR_MUST_CHECK;
 /* The signature over the encoded bytes: PHR_E_SIGNATURE. */
 int open_request_check(struct view bytes, const struct verify_key *reader) PHR_MUST_CHECK;
 void open_request_fini(struct open_request *r);
@@ -40,7 +46,8 @@ struct open_context {
     struct view reason;
 };
 void open_context_encode(const struct open_context *c, struct writer *out);
-int open_context_decode(struct view bytes, struct open_context *out_context) PHR_MUST_CHECK;
+int open_context_decode(struct view bytes,
+                        struct open_context *out_context) PHR_MUST_CHECK;
 
 #include "format/open_answer.h" /* for those who include this */
 

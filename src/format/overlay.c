@@ -23,11 +23,12 @@ enum {
     BLOCK_AAD_BYTES = 16 + 8 + 8 + 4,
 };
 
-int overlay_keys_derive(const struct symkey *fk, const struct id16 *log_id, const struct id16 *file,
-                        struct overlay_keys *out_keys)
+int overlay_keys_derive(const struct symkey *fk, const struct id16 *log_id,
+                        const struct id16 *file, struct overlay_keys *out_keys)
 {
     scoped(secret_free) uint8_t *okm = secret_alloc(64);
-    struct overlay_keys k = { secret_alloc(sizeof *k.log), secret_alloc(sizeof *k.group) };
+    struct overlay_keys k = { secret_alloc(sizeof *k.log),
+                              secret_alloc(sizeof *k.group) };
     uint8_t salt[SALT_BYTES] = { 0 };
     uint8_t room[64];
     struct writer info;
@@ -41,8 +42,8 @@ int overlay_keys_derive(const struct symkey *fk, const struct id16 *log_id, cons
     writer_lp(&info, view_text(LABEL_LOG));
     writer_lp(&info, view_of(file->b, sizeof file->b));
     INVARIANT(writer_ok(&info));
-    digest_hkdf(view_of(fk->b, sizeof fk->b), view_of(salt, sizeof salt), writer_done(&info),
-                (struct span){ okm, 64 });
+    digest_hkdf(view_of(fk->b, sizeof fk->b), view_of(salt, sizeof salt),
+                writer_done(&info), (struct span){ okm, 64 });
     memcpy(k.log->b, okm, 32);
     memcpy(k.group->b, okm + 32, 32);
     *out_keys = k;
@@ -87,11 +88,13 @@ static bool is_record_sound(const struct overlay_record *r)
     uint64_t end;
 
     if (r->kind == OVERLAY_DATA)
-        return r->len >= 1 && r->len <= BLOCK_BYTES && r->block < FILE_BYTES_MAX / BLOCK_BYTES;
+        return r->len >= 1 && r->len <= BLOCK_BYTES &&
+               r->block < FILE_BYTES_MAX / BLOCK_BYTES;
     return r->len >= 1 && checked_add(r->block, r->len, &end) && end <= FILE_BYTES_MAX;
 }
 
-static void record_write(const struct overlay_record *r, enum aead_suite suite, struct writer *w)
+static void record_write(const struct overlay_record *r, enum aead_suite suite,
+                         struct writer *w)
 {
     size_t nonce_bytes = aead_nonce_bytes(suite);
 
@@ -142,7 +145,8 @@ int overlay_group_encode(const struct overlay_group *g, enum aead_suite suite,
     return 0;
 }
 
-static int record_read(struct reader *r, enum aead_suite suite, struct overlay_record *out)
+static int record_read(struct reader *r, enum aead_suite suite,
+                       struct overlay_record *out)
 {
     size_t nonce_bytes = aead_nonce_bytes(suite);
     uint8_t kind;
@@ -155,8 +159,9 @@ static int record_read(struct reader *r, enum aead_suite suite, struct overlay_r
     if (!reader_ok(r) || kind < OVERLAY_DATA || kind > OVERLAY_ZERO)
         return PHR_E_FORMAT;
     out->kind = (enum overlay_kind)kind;
-    if (out->kind != OVERLAY_DATA && (!padding_is_zero(view_of(out->nonce, nonce_bytes)) ||
-                                      !padding_is_zero(view_of(out->tag, sizeof out->tag))))
+    if (out->kind != OVERLAY_DATA &&
+        (!padding_is_zero(view_of(out->nonce, nonce_bytes)) ||
+         !padding_is_zero(view_of(out->tag, sizeof out->tag))))
         return PHR_E_FORMAT;
     return is_record_sound(out) ? 0 : PHR_E_FORMAT;
 }
@@ -178,8 +183,8 @@ static int group_read(struct view bytes, enum aead_suite suite, struct overlay_g
     g->file_size = reader_u64(&r);
     g->mtime_s = reader_u64(&r);
     g->mtime_ns = reader_u32(&r);
-    if (!reader_ok(&r) || !padding_is_zero(reserved) ||
-        g->file_size > FILE_BYTES_MAX || g->mtime_ns >= 1000000000)
+    if (!reader_ok(&r) || !padding_is_zero(reserved) || g->file_size > FILE_BYTES_MAX ||
+        g->mtime_ns >= 1000000000)
         return PHR_E_FORMAT;
     for (size_t i = 0; i < g->count; i++) {
         rc = record_read(&r, suite, &g->records[i]);
@@ -189,9 +194,9 @@ static int group_read(struct view bytes, enum aead_suite suite, struct overlay_g
     return reader_done(&r) ? 0 : PHR_E_FORMAT;
 }
 
-int overlay_group_decode(struct view bytes, enum aead_suite suite, const struct overlay_keys *k,
-                         struct overlay_group *out_group, size_t *out_header_bytes,
-                         struct digest *out_mac)
+int overlay_group_decode(struct view bytes, enum aead_suite suite,
+                         const struct overlay_keys *k, struct overlay_group *out_group,
+                         size_t *out_header_bytes, struct digest *out_mac)
 {
     scoped(free) struct overlay_group *g = NULL;
     struct digest stored;
@@ -214,7 +219,8 @@ int overlay_group_decode(struct view bytes, enum aead_suite suite, const struct 
     memcpy(stored.b, bytes.p + body, sizeof stored.b);
     if (!digest_equal(&mac, &stored))
         return PHR_E_SEAL;
-    if (!padding_is_zero(view_of(bytes.p + body + sizeof mac.b, whole - body - sizeof mac.b)))
+    if (!padding_is_zero(
+            view_of(bytes.p + body + sizeof mac.b, whole - body - sizeof mac.b)))
         return PHR_E_FORMAT;
     g = calloc(1, sizeof *g);
     if (!g)
@@ -238,15 +244,16 @@ static void aad_write(const struct id16 *log_id, uint64_t group_no,
 }
 
 int overlay_block_seal(enum aead_suite suite, const struct overlay_keys *k,
-                       const struct id16 *log_id, uint64_t group_no, struct overlay_record *r,
-                       struct view plain, uint8_t *out_ct)
+                       const struct id16 *log_id, uint64_t group_no,
+                       struct overlay_record *r, struct view plain, uint8_t *out_ct)
 {
     uint8_t aad[BLOCK_AAD_BYTES];
 
     INVARIANT(r->kind == OVERLAY_DATA && r->len == plain.n && is_record_sound(r));
     aad_write(log_id, group_no, r, aad);
     random_fill(r->nonce, aead_nonce_bytes(suite));
-    return aead_seal(suite, k->log, r->nonce, view_of(aad, sizeof aad), plain, out_ct, r->tag);
+    return aead_seal(suite, k->log, r->nonce, view_of(aad, sizeof aad), plain, out_ct,
+                     r->tag);
 }
 
 int overlay_block_open_sealed(enum aead_suite suite, const struct overlay_keys *k,

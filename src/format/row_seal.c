@@ -25,12 +25,13 @@ enum {
 };
 static_assert(DENTRY_PLAIN_MAX >= 4 + NAME_BYTES_MAX + 16 + 1, "the longest name fits");
 static_assert(INODE_FIXED_BYTES + 4 * 4 + SYMLINK_BYTES_MAX + XATTR_BYTES_MAX +
-                  2 * DISPLAY_NAME_BYTES_MAX + PADDING_ROW_BYTES + AEAD_BOX_EXTRA_BYTES <=
-              INODE_BYTES_MAX,
+                      2 * DISPLAY_NAME_BYTES_MAX + PADDING_ROW_BYTES +
+                      AEAD_BOX_EXTRA_BYTES <=
+                  INODE_BYTES_MAX,
               "the largest inode fits");
 
-static int key_derive(const struct symkey *nk, const char *label, const struct class_ctx *ctx,
-                      struct symkey **out_key)
+static int key_derive(const struct symkey *nk, const char *label,
+                      const struct class_ctx *ctx, struct symkey **out_key)
 {
     struct symkey *key = secret_alloc(sizeof *key);
     uint8_t info[CLASS_CTX_BYTES];
@@ -38,8 +39,8 @@ static int key_derive(const struct symkey *nk, const char *label, const struct c
     if (!key)
         return -ENOMEM;
     class_ctx_encode(ctx, info);
-    digest_hkdf(view_of(nk->b, sizeof nk->b), view_text(label), view_of(info, sizeof info),
-                (struct span){ key->b, sizeof key->b });
+    digest_hkdf(view_of(nk->b, sizeof nk->b), view_text(label),
+                view_of(info, sizeof info), (struct span){ key->b, sizeof key->b });
     *out_key = key;
     return 0;
 }
@@ -68,7 +69,8 @@ void row_keys_free(struct row_keys *k)
     *k = (struct row_keys){ 0 };
 }
 
-struct id16 name_tag(const struct row_keys *k, const struct id16 *parent, struct view name)
+struct id16 name_tag(const struct row_keys *k, const struct id16 *parent,
+                     struct view name)
 {
     uint8_t room[4 + 16 + 4 + NAME_BYTES_MAX];
     struct writer w;
@@ -110,7 +112,8 @@ static void dentry_aad(const struct dentry_row *row, uint8_t out[DENTRY_AAD_BYTE
 static bool is_padding_sound(struct view plain, const struct reader *rest)
 {
     return reader_ok(rest) && plain.n % PADDING_ROW_BYTES == 0 &&
-           rest->left < PADDING_ROW_BYTES && padding_is_zero(view_of(rest->p, rest->left));
+           rest->left < PADDING_ROW_BYTES &&
+           padding_is_zero(view_of(rest->p, rest->left));
 }
 
 /* A name that a directory may hold: no path, not the directory itself or its parent. */
@@ -135,8 +138,8 @@ void dentry_plain_encode(const struct dentry *d, struct writer *out)
     writer_zeros(out, padding_up(out->n, PADDING_ROW_BYTES) - out->n);
 }
 
-int dentry_seal(const struct row_keys *k, const struct dentry_row *ids, const struct dentry *d,
-                struct writer *out)
+int dentry_seal(const struct row_keys *k, const struct dentry_row *ids,
+                const struct dentry *d, struct writer *out)
 {
     uint8_t aad[DENTRY_AAD_BYTES];
     uint8_t plain[DENTRY_PLAIN_MAX];
@@ -185,7 +188,8 @@ int dentry_open_sealed(const struct row_keys *k, const struct dentry_row *row,
         return PHR_E_FORMAT;
     n = row->sealed.n - AEAD_BOX_EXTRA_BYTES;
     dentry_aad(row, aad);
-    rc = aead_open_box(k->row, view_of(aad, sizeof aad), row->sealed, (struct span){ plain, n });
+    rc = aead_open_box(k->row, view_of(aad, sizeof aad), row->sealed,
+                       (struct span){ plain, n });
     if (rc == 0)
         rc = dentry_plain_decode(view_of(plain, n), out_dentry);
     secret_wipe(plain, sizeof plain);
@@ -236,8 +240,8 @@ void inode_plain_encode(const struct inode_attr *a, struct writer *w)
     writer_zeros(w, padding_up(w->n, PADDING_ROW_BYTES) - w->n);
 }
 
-int inode_seal(const struct row_keys *k, const struct inode_row *ids, const struct inode_attr *a,
-               struct writer *out)
+int inode_seal(const struct row_keys *k, const struct inode_row *ids,
+               const struct inode_attr *a, struct writer *out)
 {
     scoped(free) uint8_t *plain = NULL;
     uint8_t aad[INODE_AAD_BYTES];
@@ -250,7 +254,8 @@ int inode_seal(const struct row_keys *k, const struct inode_row *ids, const stru
     n = padding_up(INODE_FIXED_BYTES + 4 * 4 + a->link_target.n + a->xattrs.n +
                        a->patient_name.n + a->compartment_name.n,
                    PADDING_ROW_BYTES);
-    plain = malloc(n); /* of the right size at once: a grown buffer leaves copies behind */
+    plain =
+        malloc(n); /* of the right size at once: a grown buffer leaves copies behind */
     if (!plain)
         return -ENOMEM;
     writer_init_fixed(&w, (struct span){ plain, n });
@@ -294,8 +299,8 @@ int inode_plain_decode(struct view plain, struct inode_attr *out_attr)
     return 0;
 }
 
-int inode_open_sealed(const struct row_keys *k, const struct inode_row *row, struct writer *plain,
-                      struct inode_attr *out_attr)
+int inode_open_sealed(const struct row_keys *k, const struct inode_row *row,
+                      struct writer *plain, struct inode_attr *out_attr)
 {
     uint8_t aad[INODE_AAD_BYTES];
     size_t start = plain->n;

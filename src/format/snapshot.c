@@ -17,7 +17,8 @@ static bool is_row_size(size_t n)
     return n >= ROW_ID_BYTES && n <= INODE_BYTES_MAX;
 }
 
-static void rows_write(enum snapshot_kind kind, const struct snapshot_rows *rows, struct writer *w)
+static void rows_write(enum snapshot_kind kind, const struct snapshot_rows *rows,
+                       struct writer *w)
 {
     struct view before = { NULL, 0 };
 
@@ -32,8 +33,8 @@ static void rows_write(enum snapshot_kind kind, const struct snapshot_rows *rows
     }
 }
 
-int snapshot_encode(const struct snapshot_head *h, const struct snapshot_rows rows[SNAPSHOT_KINDS],
-                    struct writer *out)
+int snapshot_encode(const struct snapshot_head *h,
+                    const struct snapshot_rows rows[SNAPSHOT_KINDS], struct writer *out)
 {
     uint8_t ctx[CLASS_CTX_BYTES];
 
@@ -90,7 +91,8 @@ int snapshot_decode(struct view bytes, struct snapshot_head *out_head,
         return PHR_E_FORMAT;
     class_ctx_decode(ctx, &h.ctx);
     rows = r;
-    rc = rows_read(&rows, NULL, NULL); /* nothing is handed out of an object that is not whole */
+    rc = rows_read(&rows, NULL,
+                   NULL); /* nothing is handed out of an object that is not whole */
     if (rc < 0)
         return rc;
     *out_head = h;

@@ -13,7 +13,13 @@
 #include "crypto/pre.h"
 #include "format/limits.h"
 
-enum snapshot_kind { SNAPSHOT_DENTRY, SNAPSHOT_INODE, SNAPSHOT_HEADER, SNAPSHOT_SEAL, SNAPSHOT_KINDS };
+enum snapshot_kind {
+    SNAPSHOT_DENTRY,
+    SNAPSHOT_INODE,
+    SNAPSHOT_HEADER,
+    SNAPSHOT_SEAL,
+    SNAPSHOT_KINDS
+};
 struct snapshot_head {
     struct class_ctx ctx;
     uint64_t seq;
@@ -23,7 +29,8 @@ struct snapshot_rows {
     struct view *rows;
     size_t count;
 };
-int snapshot_encode(const struct snapshot_head *h, const struct snapshot_rows rows[SNAPSHOT_KINDS],
+int snapshot_encode(const struct snapshot_head *h,
+                    const struct snapshot_rows rows[SNAPSHOT_KINDS],
                     struct writer *out) PHR_MUST_CHECK;
 /* Calls on_row for each row in order; stops at its first non-zero result and returns it. */
 int snapshot_decode(struct view bytes, struct snapshot_head *out_head,

@@ -15,10 +15,12 @@ enum {
     RECORD_AAD_BYTES = 16 + 8 + 32,
     RECORD_LEN_MIN = 8 + AEAD_BOX_EXTRA_BYTES, /* what stands behind the length */
 };
-static_assert(SPOOL_HEADER_BYTES == 24 + 32 + SEAL_EXTRA_BYTES, "host, number, sealed key");
+static_assert(SPOOL_HEADER_BYTES == 24 + 32 + SEAL_EXTRA_BYTES,
+              "host, number, sealed key");
 static_assert(SPOOL_RECORD_EXTRA_BYTES == 4 + RECORD_LEN_MIN, "length, number, box");
 
-static void header_aad(const struct id16 *host, uint64_t no, uint8_t out[HEADER_AAD_BYTES])
+static void header_aad(const struct id16 *host, uint64_t no,
+                       uint8_t out[HEADER_AAD_BYTES])
 {
     memcpy(out, "spool", 5);
     memcpy(out + 5, host->b, 16);

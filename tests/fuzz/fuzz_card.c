@@ -15,6 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     key = sample_sign_key();
     pk = sign_key_public(key);
-    ignored(card_check(view_of(data, size), &pk, &c)); /* mutated ones fail, and that is all */
+    ignored(card_check(view_of(data, size), &pk,
+                       &c)); /* mutated ones fail, and that is all */
     return 0;
 }

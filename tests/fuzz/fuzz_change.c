@@ -52,7 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 1)
         return 0;
     body = view_of(data + 1, size - 1);
-    ignored(class_ctx_body_decode(body, &ctx)); /* these have no encoder of their own here */
+    ignored(
+        class_ctx_body_decode(body, &ctx)); /* these have no encoder of their own here */
     ignored(snapshot_ref_decode(body, &object));
     ignored(grant_decode(body, &grant));
     ignored(card_decode(body, &card));

@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size > 0)
         memcpy(copy, data, size);
     mac_repair(&k, copy, size);
-    if (overlay_group_decode(view_of(copy, size), AEAD_GCM, &k, &g, &header_bytes, &mac) == 0) {
+    if (overlay_group_decode(view_of(copy, size), AEAD_GCM, &k, &g, &header_bytes,
+                             &mac) == 0) {
         writer_init(&again);
         INVARIANT(overlay_group_encode(&g, AEAD_GCM, &k, &again, &mac) == 0);
         fuzz_expect_same(writer_done(&again), view_of(copy, header_bytes), 0);

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         INVARIANT(xattr_get(list, name, &value) == PHR_E_FORMAT);
         return 0;
     }
-    if (xattr_get(list, name, &value) == 0 || xattr_set(list, name, view_text("v"), &with) < 0)
+    if (xattr_get(list, name, &value) == 0 ||
+        xattr_set(list, name, view_text("v"), &with) < 0)
         return 0;
     INVARIANT(xattr_get(writer_done(&with), name, &value) == 0);
     INVARIANT(xattr_set(writer_done(&with), name, view_of(NULL, 0), &without) == 0);

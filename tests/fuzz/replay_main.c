@@ -11,7 +11,12 @@
 
 #include "fuzz.h"
 
-enum { INPUT_BYTES_MAX = 256 * 1024, FILES_MAX = 256, ROUNDS = 3000, INSERT_BYTES_MAX = 64 };
+enum {
+    INPUT_BYTES_MAX = 256 * 1024,
+    FILES_MAX = 256,
+    ROUNDS = 3000,
+    INSERT_BYTES_MAX = 64
+};
 
 struct input {
     uint8_t *p;
@@ -127,8 +132,8 @@ int main(int argc, char *argv[])
 
     INVARIANT(room != NULL);
     if (found < 1 || found > FILES_MAX) {
-        fprintf(stderr, "usage: %s CORPUS_DIR [ROUNDS]; it must hold 1..%d files\n", argv[0],
-                FILES_MAX);
+        fprintf(stderr, "usage: %s CORPUS_DIR [ROUNDS]; it must hold 1..%d files\n",
+                argv[0], FILES_MAX);
         return 2;
     }
     for (int i = 0; i < found; i++) {

@@ -5,6 +5,8 @@
 
 const struct target_seed target_seeds[] = {
     { "header", "header", -1 },
+    { "header_keys", "header_keys", -1 },
+    { "strip", "strip", -1 },
     { "manifest", "manifest", -1 },
     { "footer", "footer", -1 },
     { "overlay_group", "overlay_group", -1 },
@@ -16,6 +18,7 @@ const struct target_seed target_seeds[] = {
     { "grant", "grant", -1 },
     { "card", "card", -1 },
     { "card", "card_request", -1 },
+    { "suspension", "suspension", -1 },
     { "op", "op", -1 },
     { "change", "class_record", CHANGE_CLASS_RECORD },
     { "change", "grant", CHANGE_GRANT },

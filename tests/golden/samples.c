@@ -23,6 +23,7 @@
 #include "format/open_request.h"
 #include "format/row_seal_test.h"
 #include "format/snapshot.h"
+#include "format/suspension.h"
 
 enum { T0 = 1790000000 }; /* the time of appendix A */
 
@@ -97,8 +98,8 @@ static int header_make(struct writer *out)
     struct point a = sample_public("a");
     struct symkey kek;
     uint8_t nonce[12];
-    int rc = pre_encaps_with(sample_scalar("r"), sample_scalar("u"), &a, &h.ctx, &h.capsule,
-                             &kek, &h.commit);
+    int rc = pre_encaps_with(sample_scalar("r"), sample_scalar("u"), &a, &h.ctx,
+                             &h.capsule, &kek, &h.commit);
 
     if (rc < 0)
         return rc;
@@ -247,8 +248,8 @@ static int dentry_make(struct writer *out)
 
 struct inode_attr sample_inode_attr(void)
 {
-    static const uint8_t xattrs[] = { 1, 0,   6,   0,   0,   0,   'u', 's', 'e',
-                                      'r', '.', 'a', 1, 0, 0, 0, '1' };
+    static const uint8_t xattrs[] = { 1,   0,   6,   0, 0, 0, 'u', 's', 'e',
+                                      'r', '.', 'a', 1, 0, 0, 0,   '1' };
 
     return (struct inode_attr){
         .mode = S_IFREG | 0640,
@@ -369,6 +370,43 @@ static int card_make(struct writer *out)
     if (rc < 0)
         return rc;
     return card_approve(writer_done(&request), authority, out);
+}
+
+static int suspension_make(struct writer *out)
+{
+    scoped(sign_key_free) struct sign_key *authority = sample_sign_key();
+    uint8_t users[32] = { 1 };
+    const struct suspension s = { 3, T0, 2, { users, sizeof users } };
+
+    users[16] = 2;
+    return suspension_encode(&s, authority, out);
+}
+
+/* A sealed block of 50 bytes as it lies on disk: ct, then its strip entry. */
+static int strip_make(struct writer *out)
+{
+    const struct seg_geometry g = { AEAD_GCM, BLOCK_LOG2, SEG_LOG2 };
+    struct symkey key = sample_key("fk");
+    const uint8_t nonce[12] = { 1 };
+    uint8_t block[50] = { 0 };
+    uint8_t entry[STRIP_ENTRY_GCM_BYTES];
+    int rc = block_seal(&g, &key, 7, nonce, view_of(block, sizeof block), block, entry);
+
+    writer_bytes(out, block, sizeof block);
+    writer_bytes(out, entry, sizeof entry);
+    return rc;
+}
+
+/* What a header seals: generation and key, twice. */
+static int header_keys_make(struct writer *out)
+{
+    for (uint32_t i = 1; i <= 2; i++) {
+        struct symkey fk = sample_key("fk");
+
+        writer_u32(out, i);
+        writer_bytes(out, fk.b, sizeof fk.b);
+    }
+    return 0;
 }
 
 static int class_record_make(struct writer *out)
@@ -523,7 +561,8 @@ static int entry_make(struct writer *out)
 
 static int snapshot_make(struct writer *out)
 {
-    static const char *const kinds[SNAPSHOT_KINDS] = { "dentry", "inode", "header_change", "seal" };
+    static const char *const kinds[SNAPSHOT_KINDS] = { "dentry", "inode", "header_change",
+                                                       "seal" };
     struct file_ctx ctx = selftest_inputs_file();
     struct snapshot_head h = { ctx.class_ctx, 44, digest_of("leaf") };
     struct writer rows[SNAPSHOT_KINDS];
@@ -667,8 +706,10 @@ static int checkpoint_make(struct writer *out)
 
 static int keyring_fill(struct keyring *k)
 {
-    const struct keyring_name name = { .patient = selftest_inputs_id("patient"), .name = "Ada" };
-    const struct keyring_pin pin = { selftest_inputs_id("patient"), 44, digest_of("leaf") };
+    const struct keyring_name name = { .patient = selftest_inputs_id("patient"),
+                                       .name = "Ada" };
+    const struct keyring_pin pin = { selftest_inputs_id("patient"), 44,
+                                     digest_of("leaf") };
     int rc = keyring_add_name(k, &name);
 
     if (rc < 0)
@@ -722,6 +763,9 @@ const struct sample samples[] = {
     { "grant", grant_make, true },
     { "card", card_make, false },
     { "card_request", card_request_make, false },
+    { "suspension", suspension_make, true },
+    { "strip", strip_make, true },
+    { "header_keys", header_keys_make, true },
     { "class_record", class_record_make, true },
     { "revoke", revoke_make, true },
     { "header_change", header_change_make, true },

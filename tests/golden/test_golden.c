@@ -19,7 +19,8 @@
 
 static const char *source_root;
 
-static void file_load(const char *dir, const char *name, const char *suffix, struct writer *out)
+static void file_load(const char *dir, const char *name, const char *suffix,
+                      struct writer *out)
 {
     char path[1024];
     uint8_t room[4096];
@@ -94,9 +95,11 @@ TEST(golden_inode__says_attributes_and_times)
     golden_load("inode_plain", &w);
     CHECK_EQ(inode_plain_decode(writer_done(&w), &a), 0);
     CHECK(get_le32(w.p) == 0100640 && a.mode == 0100640);
-    CHECK(get_le64(w.p + 60) == UINT64_MAX && get_le32(w.p + 68) == 500000000); /* btime */
+    CHECK(get_le64(w.p + 60) == UINT64_MAX &&
+          get_le32(w.p + 68) == 500000000); /* btime */
     CHECK(a.btime.s == -1 && a.btime.ns == 500000000 && a.size == 5000);
-    CHECK(view_equal(a.xattrs, want.xattrs) && view_equal(a.patient_name, view_text("Ada")));
+    CHECK(view_equal(a.xattrs, want.xattrs) &&
+          view_equal(a.patient_name, view_text("Ada")));
 }
 
 TEST(golden_event__says_outcome_and_time)
@@ -170,9 +173,11 @@ TEST(golden_card_spool_and_snapshot__still_open)
     assert_string_equal(c.label, "dr.wilson");
     golden_load("spool_header", &header);
     golden_load("spool_record", &record);
-    CHECK_EQ(spool_header_open(writer_done(&header), sample_scalar("b"), &host, &no, &k), 0);
+    CHECK_EQ(spool_header_open(writer_done(&header), sample_scalar("b"), &host, &no, &k),
+             0);
     writer_init(&plain);
-    CHECK_EQ(spool_record_open(&k, &host, 1, &prev, writer_done(&record), &count, &plain), 0);
+    CHECK_EQ(spool_record_open(&k, &host, 1, &prev, writer_done(&record), &count, &plain),
+             0);
     count = 0;
     golden_load("snapshot", &snapshot);
     CHECK_EQ(snapshot_decode(writer_done(&snapshot), &head, count_row, &count), 0);
@@ -237,7 +242,8 @@ static void readme_expect(const struct writer *readme, const char *text)
     fail_msg("src/format/README.md does not say: %s", text);
 }
 
-static void readme_expect_row(const struct writer *readme, const char *what, struct digest d)
+static void readme_expect_row(const struct writer *readme, const char *what,
+                              struct digest d)
 {
     char hex[65];
     char line[256];
@@ -259,18 +265,22 @@ TEST(readme__shows_what_the_code_computes)
         char line[128];
 
         worked_make(sizes[i], &w);
-        snprintf(line, sizeof line, "file of %zu bytes: object %zu bytes, manifest %zu bytes",
-                 sizes[i], w.object.n, w.manifest.n);
+        snprintf(line, sizeof line,
+                 "file of %zu bytes: object %zu bytes, manifest %zu bytes", sizes[i],
+                 w.object.n, w.manifest.n);
         readme_expect(&readme, line);
         if (sizes[i] > 0) {
             struct digest strip;
 
             memcpy(strip.b, w.manifest.p + 48, 32);
-            readme_expect_row(&readme, "object_id    ", digest_sha256(writer_done(&w.object)));
+            readme_expect_row(&readme, "object_id    ",
+                              digest_sha256(writer_done(&w.object)));
             readme_expect_row(&readme, "strip_id     ", strip);
-            readme_expect_row(&readme, "manifest id  ", digest_sha256(writer_done(&w.manifest)));
+            readme_expect_row(&readme, "manifest id  ",
+                              digest_sha256(writer_done(&w.manifest)));
         }
-        readme_expect_row(&readme, "manifest_root", manifest_root(writer_done(&w.manifest)));
+        readme_expect_row(&readme, "manifest_root",
+                          manifest_root(writer_done(&w.manifest)));
         writer_fini(&w.object);
         writer_fini(&w.manifest);
     }

@@ -48,7 +48,8 @@ static inline void check_cuts(const char *sample, decode_fn *decode, size_t step
 }
 
 /* The sample with one byte set must be refused. */
-static inline void check_byte(const char *sample, decode_fn *decode, size_t at, uint8_t value)
+static inline void check_byte(const char *sample, decode_fn *decode, size_t at,
+                              uint8_t value)
 {
     scoped(writer_fini) struct writer w = { 0 };
 

@@ -22,7 +22,8 @@ TEST(segment_key__is_the_known_answer)
     struct symkey k = key_of(5, &known);
 
     UNUSED_STATE;
-    check_hex(k.b, sizeof k.b, "7c94e28937073f2c955177687aee72f55a19a4e893417ed6730c111562bc908a");
+    check_hex(k.b, sizeof k.b,
+              "7c94e28937073f2c955177687aee72f55a19a4e893417ed6730c111562bc908a");
 }
 
 TEST(segment_key__differs_by_every_input)
@@ -81,10 +82,13 @@ static void seal(const struct seg_geometry *g, uint64_t seg, uint32_t index, siz
     nonce[0] = (uint8_t)index;
     nonce[1] = (uint8_t)seg;
     out->key = key_of(seg, g);
-    CHECK_EQ(block_seal(g, &out->key, index, nonce, view_of(plain, n), out->ct, out->entry), 0);
+    CHECK_EQ(
+        block_seal(g, &out->key, index, nonce, view_of(plain, n), out->ct, out->entry),
+        0);
 }
 
-static int open_at(const struct seg_geometry *g, const struct sealed *s, uint32_t index, size_t n)
+static int open_at(const struct seg_geometry *g, const struct sealed *s, uint32_t index,
+                   size_t n)
 {
     uint8_t plain[BLOCK_BYTES + 1];
     int rc = block_open_sealed(g, &s->key, index, s->entry, view_of(s->ct, n), plain);
@@ -112,7 +116,8 @@ TEST(block__opens_where_it_was_sealed_and_nowhere_else)
         CHECK_EQ(open_at(g, &one, 1, BLOCK_BYTES), PHR_E_SEAL); /* blocks swapped */
         mixed = one;
         memcpy(mixed.entry, two.entry, sizeof mixed.entry);
-        CHECK_EQ(open_at(g, &mixed, 0, BLOCK_BYTES), PHR_E_SEAL); /* strip entries swapped */
+        CHECK_EQ(open_at(g, &mixed, 0, BLOCK_BYTES),
+                 PHR_E_SEAL); /* strip entries swapped */
         mixed = one;
         mixed.key = key_of(6, g);
         CHECK_EQ(open_at(g, &mixed, 0, BLOCK_BYTES), PHR_E_SEAL); /* segments swapped */
@@ -160,7 +165,9 @@ TEST(block__may_be_opened_in_place)
 
     UNUSED_STATE;
     seal(&usual, 5, 2, BLOCK_BYTES, &s);
-    CHECK_EQ(block_open_sealed(&usual, &s.key, 2, s.entry, view_of(s.ct, BLOCK_BYTES), s.ct), 0);
+    CHECK_EQ(
+        block_open_sealed(&usual, &s.key, 2, s.entry, view_of(s.ct, BLOCK_BYTES), s.ct),
+        0);
     CHECK(s.ct[0] == 3 && s.ct[BLOCK_BYTES - 1] == 3);
 }
 

@@ -52,12 +52,12 @@ TEST(card__refuses_every_cut_and_one_byte_more)
 TEST(card__refuses_what_is_out_of_range)
 {
     UNUSED_STATE;
-    check_byte("card", decode, 24, 0);                      /* role */
+    check_byte("card", decode, 24, 0); /* role */
     check_byte("card", decode, 24, 7);
     check_byte("card", decode, 25, 1);
-    check_byte("card", decode, 24, CARD_OWNER);             /* user16 is not the owner's id */
-    check_byte("card", decode, 112, 0xff);                  /* ends before it begins */
-    check_byte("card", decode, 130 + 4, 'D');               /* label */
+    check_byte("card", decode, 24, CARD_OWNER); /* user16 is not the owner's id */
+    check_byte("card", decode, 112, 0xff);      /* ends before it begins */
+    check_byte("card", decode, 130 + 4, 'D');   /* label */
     check_byte("card", decode, 130, 65);
 }
 
@@ -154,8 +154,10 @@ TEST(label__is_small_letters_digits_and_three_signs)
     CHECK(!label_is_valid(view_text("a b")));
     CHECK(!label_is_valid(view_text("a/b")));
     CHECK(!label_is_valid(view_of("a\0b", 3)));
-    CHECK(label_is_valid(view_text("0123456789012345678901234567890123456789012345678901234567890123")));
-    CHECK(!label_is_valid(view_text("01234567890123456789012345678901234567890123456789012345678901234")));
+    CHECK(label_is_valid(
+        view_text("0123456789012345678901234567890123456789012345678901234567890123")));
+    CHECK(!label_is_valid(
+        view_text("01234567890123456789012345678901234567890123456789012345678901234")));
 }
 
 TEST(card_check_time__includes_both_ends)

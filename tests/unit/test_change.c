@@ -2,12 +2,12 @@
 
 #include "format/change.h"
 
-#define DECODER(name, type, fn)                                                            \
-    static int name(struct view bytes)                                                     \
-    {                                                                                      \
-        type v;                                                                            \
-                                                                                           \
-        return fn(bytes, &v);                                                              \
+#define DECODER(name, type, fn)        \
+    static int name(struct view bytes) \
+    {                                  \
+        type v;                        \
+                                       \
+        return fn(bytes, &v);          \
     }
 
 DECODER(decode_class_record, struct class_record, class_record_decode)
@@ -36,7 +36,8 @@ TEST(change__of_fixed_size_takes_that_size_only)
 
     UNUSED_STATE;
     for (size_t n = 0; n < sizeof bytes; n++) {
-        CHECK_EQ(decode_class_ctx(view_of(bytes, n)), n == CLASS_CTX_BYTES ? 0 : PHR_E_FORMAT);
+        CHECK_EQ(decode_class_ctx(view_of(bytes, n)),
+                 n == CLASS_CTX_BYTES ? 0 : PHR_E_FORMAT);
         CHECK_EQ(decode_snapshot_ref(view_of(bytes, n)), n == 32 ? 0 : PHR_E_FORMAT);
     }
 }
@@ -46,13 +47,13 @@ TEST(change__refuses_what_is_out_of_range)
     UNUSED_STATE;
     check_byte("revoke", decode_revoke, 16, 0);
     check_byte("revoke", decode_revoke, 16, REVOKE_REPLACED + 1);
-    check_byte("class_record", decode_class_record, 72, 175);       /* sealed keys */
+    check_byte("class_record", decode_class_record, 72, 175);         /* sealed keys */
     check_byte("class_record", decode_class_record, 72 + 4 + 176, 1); /* link */
-    check_byte("header_change", decode_header_change, 0, 1);        /* another file */
-    check_byte("header_change", decode_header_change, 16, 2);       /* another generation */
-    check_byte("seal", decode_seal, 72, 3);                         /* more segments than fit */
-    check_byte("seal", decode_seal, 71, 1);                         /* beyond 16 TiB */
-    check_byte("seal", decode_seal, 72, 0);                         /* none, but a root */
+    check_byte("header_change", decode_header_change, 0, 1);          /* another file */
+    check_byte("header_change", decode_header_change, 16, 2); /* another generation */
+    check_byte("seal", decode_seal, 72, 3);                   /* more segments than fit */
+    check_byte("seal", decode_seal, 71, 1);                   /* beyond 16 TiB */
+    check_byte("seal", decode_seal, 72, 0);                   /* none, but a root */
 }
 
 TEST(class_record__comes_back_with_link_and_wrap)
@@ -79,7 +80,8 @@ TEST(class_record__comes_back_with_link_and_wrap)
 TEST(seal__of_an_empty_file_has_no_object)
 {
     scoped(writer_fini) struct writer w = { 0 };
-    struct seal_change in = { .content_version = 1, .manifest_root = digest_sha256(view_of(NULL, 0)) };
+    struct seal_change in = { .content_version = 1,
+                              .manifest_root = digest_sha256(view_of(NULL, 0)) };
     struct seal_change s;
 
     UNUSED_STATE;

@@ -29,16 +29,19 @@ TEST(entry__is_the_known_answer)
 
     UNUSED_STATE;
     selftest_inputs_bytes("card", e.srs_card.b, sizeof e.srs_card.b);
-    CHECK_EQ(hex_decode("ba65080e94d552e265ffc3528f9d8d1e7263c88d312b55d893226b255d955639", body.b,
-                        32),
-             0);
+    CHECK_EQ(
+        hex_decode("ba65080e94d552e265ffc3528f9d8d1e7263c88d312b55d893226b255d955639",
+                   body.b, 32),
+        0);
     writer_init(&w);
     CHECK_EQ(entry_encode_body(&e, view_of(body.b, 32), srs, &w, &rec_hash), 0);
-    check_hex(rec_hash.b, 32, "51eddb678419ef2bd74230ea544e8708e94d1c2565be21a97a66fd772ca783ac");
+    check_hex(rec_hash.b, 32,
+              "51eddb678419ef2bd74230ea544e8708e94d1c2565be21a97a66fd772ca783ac");
     check_hex(e.sig.b, 64,
               "cb758ad4d904eac085874bb671406fb7341758ac6ec0899e102b3f7667e826e0"
               "d6fe5bb33f859f756aef461b053144f8f6fbbd4e9baaa6bb034a9818c90fcf08");
-    check_hex(e.leaf.b, 32, "bf83e0e1da90f87cfdf878a3941c114106b599639d2c89a97bca3f5a700d99d5");
+    check_hex(e.leaf.b, 32,
+              "bf83e0e1da90f87cfdf878a3941c114106b599639d2c89a97bca3f5a700d99d5");
     CHECK_EQ(entry_check(writer_done(&w), &pk), 0);
     CHECK_EQ(decode(writer_done(&w)), PHR_E_FORMAT); /* 32 opaque bytes are no ops */
 }
@@ -90,7 +93,7 @@ TEST(entry__refuses_every_cut_and_one_byte_more)
 TEST(entry__refuses_what_is_out_of_range)
 {
     UNUSED_STATE;
-    check_byte("entry", decode, 64, 0);     /* type */
+    check_byte("entry", decode, 64, 0); /* type */
     check_byte("entry", decode, 64, 2);
     check_byte("entry", decode, 124, 0xff); /* body length */
     check_byte("entry", decode, 125, 0);    /* no op */

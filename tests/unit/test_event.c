@@ -39,9 +39,9 @@ TEST(event__refuses_what_is_out_of_range)
     UNUSED_STATE;
     check_byte("event", decode, 8, 0);
     check_byte("event", decode, 8, EVENT_LAST + 1);
-    check_byte("event", decode, 12, 0x0f);  /* an outcome above zero */
-    check_byte("event", decode, 24, 0xff);  /* nanoseconds */
-    check_byte("event", decode, 93, 65);    /* program */
+    check_byte("event", decode, 12, 0x0f); /* an outcome above zero */
+    check_byte("event", decode, 24, 0xff); /* nanoseconds */
+    check_byte("event", decode, 93, 65);   /* program */
 }
 
 TEST(event__is_not_encoded_beyond_its_limits)

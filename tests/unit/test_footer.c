@@ -58,11 +58,11 @@ TEST(footer__refuses_what_is_out_of_range)
     UNUSED_STATE;
     check_byte("footer", decode, 8, 0);
     check_byte("footer", decode, 8, 3);
-    check_byte("footer", decode, 9, 1);                  /* reserved */
-    check_byte("footer", decode, 74, 0x40);              /* segment index */
-    check_byte("footer", decode, 82, 0x41);              /* longer than a segment */
-    check_byte("footer", decode, 169, 4);                /* header longer than its limit */
-    check_byte("footer", decode, FOOTER_BYTES - 33, 1);  /* padding */
+    check_byte("footer", decode, 9, 1);                 /* reserved */
+    check_byte("footer", decode, 74, 0x40);             /* segment index */
+    check_byte("footer", decode, 82, 0x41);             /* longer than a segment */
+    check_byte("footer", decode, 169, 4);               /* header longer than its limit */
+    check_byte("footer", decode, FOOTER_BYTES - 33, 1); /* padding */
 }
 
 TEST(footer__is_not_vouched_for_when_any_byte_is_flipped_or_the_key_is_another)
@@ -77,7 +77,8 @@ TEST(footer__is_not_vouched_for_when_any_byte_is_flipped_or_the_key_is_another)
     for (size_t at = 0; at < sizeof page; at++) {
         page[at] ^= 0x20;
         if (footer_decode(view_of(page, sizeof page), &f) == 0)
-            CHECK_EQ(footer_check(view_of(page, sizeof page), &f, sample_fk()), PHR_E_SEAL);
+            CHECK_EQ(footer_check(view_of(page, sizeof page), &f, sample_fk()),
+                     PHR_E_SEAL);
         page[at] ^= 0x20;
     }
 }

@@ -23,11 +23,13 @@ TEST(grant__comes_back_as_it_was)
     CHECK_EQ(w.n, 388);
     CHECK_EQ(grant_check(writer_done(&w), &pk, &g), 0);
     CHECK(class_ctx_equal(&g.ctx.class_ctx, &want.ctx.class_ctx));
-    CHECK(id_equal(&g.ctx.grant, &want.ctx.grant) && id_equal(&g.ctx.reader, &want.ctx.reader));
+    CHECK(id_equal(&g.ctx.grant, &want.ctx.grant) &&
+          id_equal(&g.ctx.reader, &want.ctx.reader));
     CHECK(digest_equal(&g.ctx.reader_card, &want.ctx.reader_card));
     CHECK(g.rights == GRANT_RW && g.purpose == PURPOSE_TREAT && g.max_opens == 1000);
     CHECK(g.not_before_s == want.not_before_s && g.not_after_s == want.not_after_s);
-    CHECK(digest_equal(&g.policy, &want.policy) && digest_equal(&g.sealed_rk, &want.sealed_rk));
+    CHECK(digest_equal(&g.policy, &want.policy) &&
+          digest_equal(&g.sealed_rk, &want.sealed_rk));
     CHECK_BYTES(g.a.b, want.a.b, 32);
     CHECK_BYTES(g.b.b, want.b.b, 32);
     CHECK_BYTES(g.x.b, want.x.b, 32);
@@ -43,12 +45,12 @@ TEST(grant__refuses_every_cut_and_one_byte_more)
 TEST(grant__refuses_what_is_out_of_range)
 {
     UNUSED_STATE;
-    check_byte("grant", decode, 172, 0);    /* rights */
-    check_byte("grant", decode, 172, 2);    /* writing without reading */
+    check_byte("grant", decode, 172, 0); /* rights */
+    check_byte("grant", decode, 172, 2); /* writing without reading */
     check_byte("grant", decode, 172, 7);
-    check_byte("grant", decode, 173, 0);    /* proxies */
+    check_byte("grant", decode, 173, 0); /* proxies */
     check_byte("grant", decode, 173, 2);
-    check_byte("grant", decode, 194, 9);    /* purpose */
+    check_byte("grant", decode, 194, 9); /* purpose */
     check_byte("grant", decode, 195, 1);
     check_byte("grant", decode, 181, 0xff); /* ends before it begins */
 }

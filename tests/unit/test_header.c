@@ -24,7 +24,9 @@ static void parts_make(struct parts *p)
 {
     struct point a = sample_public("a");
 
-    *p = (struct parts){ .h = { .suite = AEAD_GCM, .block_log2 = 14, .seg_log2 = SEG_LOG2 } };
+    *p = (struct parts){
+        .h = { .suite = AEAD_GCM, .block_log2 = 14, .seg_log2 = SEG_LOG2 }
+    };
     p->h.ctx = selftest_inputs_file();
     CHECK_EQ(pre_encaps_with(sample_scalar("r"), sample_scalar("u"), &a, &p->h.ctx,
                              &p->h.capsule, &p->kek, &p->h.commit),
@@ -53,7 +55,8 @@ TEST(header__is_the_known_answer)
     CHECK_EQ(header_seal_with(&p.h, &p.kek, &key, 1, p.nonce, &w), 0);
     check_hex(w.p, w.n, known_header);
     d = header_digest(writer_done(&w));
-    check_hex(d.b, sizeof d.b, "ba65080e94d552e265ffc3528f9d8d1e7263c88d312b55d893226b255d955639");
+    check_hex(d.b, sizeof d.b,
+              "ba65080e94d552e265ffc3528f9d8d1e7263c88d312b55d893226b255d955639");
 }
 
 TEST(header__opens_with_the_owners_secret)
@@ -71,7 +74,8 @@ TEST(header__opens_with_the_owners_secret)
     CHECK_EQ(header_decode(view_of(bytes, sizeof bytes), &h), 0);
     CHECK_EQ(h.block_log2, 14);
     CHECK_EQ(h.ctx.hdr_gen, 1);
-    CHECK_EQ(pre_owner_decaps(sample_scalar("a"), &h.ctx, &h.capsule, &h.commit, &kek), 0);
+    CHECK_EQ(pre_owner_decaps(sample_scalar("a"), &h.ctx, &h.capsule, &h.commit, &kek),
+             0);
     CHECK_EQ(header_open_sealed(&h, &kek, keys, &count), 0);
     CHECK_EQ(count, 1);
     CHECK_EQ(keys[0].gen, 1);
@@ -92,7 +96,8 @@ TEST(header__refuses_what_is_out_of_range)
     check_byte("header", decode, 0, 'Q');
     check_byte("header", decode, 7, '2');
     check_byte("header", decode, 8, 0);
-    check_byte("header", decode, 8, 2);  /* a suite whose nonce is longer than what is there */
+    check_byte("header", decode, 8,
+               2); /* a suite whose nonce is longer than what is there */
     check_byte("header", decode, 8, 3);
     check_byte("header", decode, 9, 11);
     check_byte("header", decode, 9, 17);
@@ -176,7 +181,8 @@ TEST(header__does_not_open_for_another_file_or_key)
     CHECK_EQ(header_decode(view_of(bytes, sizeof bytes), &h), 0);
     CHECK_EQ(header_open_sealed(&h, &other, keys, &count), PHR_E_SEAL);
     h.ctx.hdr_gen++; /* the capsule is bound to its generation */
-    CHECK_EQ(pre_owner_decaps(sample_scalar("a"), &h.ctx, &h.capsule, &h.commit, &kek), PHR_E_SEAL);
+    CHECK_EQ(pre_owner_decaps(sample_scalar("a"), &h.ctx, &h.capsule, &h.commit, &kek),
+             PHR_E_SEAL);
 }
 
 TEST(header__is_refused_when_generations_do_not_rise)
@@ -195,7 +201,7 @@ TEST(header__is_refused_when_generations_do_not_rise)
     parts_make(&p);
     writer_init(&w);
     CHECK_EQ(header_seal_with(&p.h, &p.kek, two, 2, p.nonce, &w), 0);
-    plain[0] = 5;  /* generation 5, then 5 again */
+    plain[0] = 5; /* generation 5, then 5 again */
     plain[36] = 5;
     CHECK_EQ(aead_seal(AEAD_GCM, &p.kek, p.nonce, view_of(w.p, 212), view_of(plain, 72),
                        w.p + 212, w.p + 212 + 72),

@@ -12,7 +12,8 @@ static int decode(struct view bytes)
 static struct keyring *keyring_make(void)
 {
     scoped(keyring_free) struct keyring *k = NULL;
-    struct keyring_name name = { .patient = selftest_inputs_id("patient"), .name = "Ada" };
+    struct keyring_name name = { .patient = selftest_inputs_id("patient"),
+                                 .name = "Ada" };
 
     CHECK_EQ(keyring_new(&k), 0);
     k->card = malloc(4);
@@ -34,14 +35,16 @@ TEST(keyring__opens_with_its_passphrase_and_no_other)
     writer_init(&file);
     CHECK_EQ(keyring_seal(k, view_text("correct horse"), &file), 0);
     CHECK_EQ((file.n - 84 - 40) % 4096, 0);
-    CHECK_EQ(keyring_open_sealed(writer_done(&file), view_text("correct horse"), &back), 0);
+    CHECK_EQ(keyring_open_sealed(writer_done(&file), view_text("correct horse"), &back),
+             0);
     CHECK_BYTES(back->seed->b, k->seed->b, 32);
     CHECK_BYTES(back->b->b, k->b->b, 32);
     CHECK(id_equal(&back->user, &k->user) && back->is_approved);
     CHECK_EQ(back->card_bytes, 4);
     CHECK_EQ(back->name_count, 1);
     assert_string_equal(back->names[0].name, "Ada");
-    CHECK(back->cost.ops == PASSPHRASE_OPS_MIN && back->cost.mem_bytes == PASSPHRASE_MEM_MIN);
+    CHECK(back->cost.ops == PASSPHRASE_OPS_MIN &&
+          back->cost.mem_bytes == PASSPHRASE_MEM_MIN);
     keyring_free(give(back));
     CHECK_EQ(keyring_open_sealed(writer_done(&file), view_text("correct hors"), &back),
              PHR_E_PASSPHRASE);
@@ -86,10 +89,12 @@ TEST(keyring__does_not_open_when_its_head_or_body_was_edited)
     file_make(&w);
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         w.p[places[i]] ^= 1;
-        CHECK_EQ(keyring_open_sealed(writer_done(&w), view_text("p"), &k), PHR_E_PASSPHRASE);
+        CHECK_EQ(keyring_open_sealed(writer_done(&w), view_text("p"), &k),
+                 PHR_E_PASSPHRASE);
         w.p[places[i]] ^= 1;
     }
-    put_le32(w.p + 24, PASSPHRASE_OPS_MIN + 1); /* allowed, but not what it was sealed with */
+    put_le32(w.p + 24,
+             PASSPHRASE_OPS_MIN + 1); /* allowed, but not what it was sealed with */
     CHECK_EQ(keyring_open_sealed(writer_done(&w), view_text("p"), &k), PHR_E_PASSPHRASE);
     CHECK(k == NULL);
 }
@@ -116,12 +121,12 @@ TEST(keyring_body__refuses_every_cut_and_one_byte_more)
 TEST(keyring_body__refuses_what_is_not_a_field)
 {
     UNUSED_STATE;
-    check_byte("keyring_body", decode, 0, 10);      /* no such type */
-    check_byte("keyring_body", decode, 0, 1);       /* a seed of 16 bytes */
-    check_byte("keyring_body", decode, 1, 17);      /* user16 of 17 bytes */
-    check_byte("keyring_body", decode, 4, 0xff);    /* a length beyond the body */
-    check_byte("keyring_body", decode, 4095, 1);    /* padding */
-    check_byte("keyring_body", decode, 21, 2);      /* b twice, no seed */
+    check_byte("keyring_body", decode, 0, 10);   /* no such type */
+    check_byte("keyring_body", decode, 0, 1);    /* a seed of 16 bytes */
+    check_byte("keyring_body", decode, 1, 17);   /* user16 of 17 bytes */
+    check_byte("keyring_body", decode, 4, 0xff); /* a length beyond the body */
+    check_byte("keyring_body", decode, 4095, 1); /* padding */
+    check_byte("keyring_body", decode, 21, 2);   /* b twice, no seed */
 }
 
 TEST(keyring_body__holds_all_of_a_keyring)
@@ -147,7 +152,8 @@ TEST(keyring_body__holds_all_of_a_keyring)
     CHECK_EQ(keyring_body_encode(k, &body, &n), 0);
     CHECK(n % 4096 == 0 && n > 4096);
     CHECK_EQ(keyring_body_decode(view_of(body, n), &back), 0);
-    CHECK(back->name_count == 601 && back->pin_count == 600 && !back->is_approved && !back->b);
+    CHECK(back->name_count == 601 && back->pin_count == 600 && !back->is_approved &&
+          !back->b);
     CHECK(back->pins[599].seq == 599);
 }
 
@@ -172,7 +178,8 @@ TEST(keyring_body__is_refused_beyond_what_the_arena_can_hold)
 TEST(keyring_add_name__replaces_what_is_there)
 {
     scoped(keyring_free) struct keyring *k = keyring_make();
-    struct keyring_name name = { .patient = selftest_inputs_id("patient"), .name = "Countess" };
+    struct keyring_name name = { .patient = selftest_inputs_id("patient"),
+                                 .name = "Countess" };
 
     UNUSED_STATE;
     CHECK_EQ(keyring_add_name(k, &name), 0);

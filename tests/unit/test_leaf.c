@@ -104,7 +104,7 @@ TEST(checkpoint__is_refused_in_another_spelling)
         "o\n\n" ROOT "\n",
         "p\n42\n" ROOT "\n", /* signed by another name */
         "\n42\n" ROOT "\n",
-        "o\n42\n" ROOT "\nmore\n", /* a fourth line */
+        "o\n42\n" ROOT "\nmore\n",                               /* a fourth line */
         "o\n42\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=\n", /* spare bits set */
         "o\n42\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n", /* 33 bytes */
         "o\n42\n-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n", /* not in the alphabet */

@@ -4,7 +4,13 @@
 
 /* RFC 6962 roots of the eight leaves below, sizes 0..8 (CRYPTO appendix A). */
 static const char *const leaves[] = {
-    "", "00", "10", "2021", "3031", "40414243", "5051525354555657",
+    "",
+    "00",
+    "10",
+    "2021",
+    "3031",
+    "40414243",
+    "5051525354555657",
     "606162636465666768696a6b6c6d6e6f",
 };
 static const char *const roots[] = {
@@ -64,7 +70,8 @@ TEST(manifest_root__is_the_tree_hash_of_the_entries)
     a = manifest_root(writer_done(&w));
     b = manifest_mth(views, 3);
     CHECK(digest_equal(&a, &b));
-    b = manifest_root(view_of(w.p, 2 * MANIFEST_ENTRY_BYTES)); /* the file cut by a segment */
+    b = manifest_root(
+        view_of(w.p, 2 * MANIFEST_ENTRY_BYTES)); /* the file cut by a segment */
     CHECK(!digest_equal(&a, &b));
     w.p[100] ^= 1; /* an older segment in place of a newer one */
     b = manifest_root(writer_done(&w));
@@ -95,11 +102,11 @@ TEST(manifest__refuses_cuts_inside_an_entry_and_one_byte_more)
 TEST(manifest__refuses_wrong_order_and_lengths)
 {
     UNUSED_STATE;
-    check_byte("manifest", decode, 80, 0);      /* index 0 twice */
-    check_byte("manifest", decode, 0, 2);       /* 2 before 1 */
-    check_byte("manifest", decode, 2, 0x40);    /* beyond 16 TiB: 2^22 */
-    check_byte("manifest", decode, 10, 0x41);   /* longer than a segment */
-    check_byte("manifest", decode, 10, 0);      /* 0x400000 -> 0: an empty segment is a gap */
+    check_byte("manifest", decode, 80, 0);    /* index 0 twice */
+    check_byte("manifest", decode, 0, 2);     /* 2 before 1 */
+    check_byte("manifest", decode, 2, 0x40);  /* beyond 16 TiB: 2^22 */
+    check_byte("manifest", decode, 10, 0x41); /* longer than a segment */
+    check_byte("manifest", decode, 10, 0); /* 0x400000 -> 0: an empty segment is a gap */
 }
 
 TEST(strip_id__changes_with_salt_order_and_holes)

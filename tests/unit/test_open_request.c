@@ -56,10 +56,10 @@ TEST(open_request__refuses_every_cut_and_one_byte_more)
 TEST(open_request__refuses_what_is_out_of_range)
 {
     UNUSED_STATE;
-    check_byte("open_request", decode, 40, 9);   /* purpose */
-    check_byte("open_request", decode, 114, 0);  /* count */
+    check_byte("open_request", decode, 40, 9);  /* purpose */
+    check_byte("open_request", decode, 114, 0); /* count */
     check_byte("open_request", decode, 114, 3);
-    check_byte("open_request", decode, 115, 1);  /* 258 files */
+    check_byte("open_request", decode, 115, 1); /* 258 files */
     check_byte("open_request", decode, 116 + 88, 0);
     check_byte("open_request", decode, 116 + 88, 5);
     check_byte("open_context", decode_context, 21, 0xff);

@@ -40,7 +40,8 @@ TEST(overlay_group__comes_back_as_it_was)
     CHECK_EQ(overlay_group_encode(&in, AEAD_GCM, &keys, &w, &made), 0);
     CHECK_EQ(w.n, 4096);
     writer_bytes(&w, "block data behind it", 20);
-    CHECK_EQ(overlay_group_decode(writer_done(&w), AEAD_GCM, &keys, &group, &n, &read), 0);
+    CHECK_EQ(overlay_group_decode(writer_done(&w), AEAD_GCM, &keys, &group, &n, &read),
+             0);
     CHECK_EQ(n, 4096);
     CHECK(digest_equal(&made, &read));
     CHECK(id_equal(&in.log_id, &group.log_id) && digest_equal(&in.prev, &group.prev));
@@ -70,11 +71,13 @@ TEST(overlay_group__holds_256_records_in_whole_pages)
         sample_overlay_group(&in);
         in.count = OVERLAY_GROUP_RECORDS_MAX;
         for (size_t i = 0; i < in.count; i++)
-            in.records[i] = (struct overlay_record){ i, BLOCK_BYTES, OVERLAY_DATA, { 1 }, { 2 } };
+            in.records[i] =
+                (struct overlay_record){ i, BLOCK_BYTES, OVERLAY_DATA, { 1 }, { 2 } };
         writer_init(&w);
         CHECK_EQ(overlay_group_encode(&in, suites[s], &keys, &w, &mac), 0);
         CHECK_EQ(w.n % 4096, 0);
-        CHECK_EQ(overlay_group_decode(writer_done(&w), suites[s], &keys, &group, &n, &mac), 0);
+        CHECK_EQ(
+            overlay_group_decode(writer_done(&w), suites[s], &keys, &group, &n, &mac), 0);
         CHECK_EQ(n, w.n);
         CHECK(group.records[255].block == 255);
     }
@@ -122,7 +125,8 @@ TEST(overlay_group__is_refused_with_keys_of_another_log_or_suite)
     writer_init(&w);
     CHECK_EQ(sample_make("overlay_group", &w), 0);
     CHECK_EQ(overlay_keys_derive(sample_fk(), &other, &file, &wrong), 0);
-    CHECK_EQ(overlay_group_decode(writer_done(&w), AEAD_GCM, &wrong, &group, &n, &mac), PHR_E_SEAL);
+    CHECK_EQ(overlay_group_decode(writer_done(&w), AEAD_GCM, &wrong, &group, &n, &mac),
+             PHR_E_SEAL);
     overlay_keys_free(&wrong);
     CHECK_EQ(overlay_group_decode(writer_done(&w), AEAD_XCHACHA, &keys, &group, &n, &mac),
              PHR_E_SEAL);
@@ -157,20 +161,27 @@ TEST(overlay_block__opens_in_its_place_only)
         uint8_t plain[11];
         enum aead_suite suite = suites[s];
 
-        CHECK_EQ(overlay_block_seal(suite, &keys, &log, 3, &r, view_text("hello block"), ct), 0);
+        CHECK_EQ(
+            overlay_block_seal(suite, &keys, &log, 3, &r, view_text("hello block"), ct),
+            0);
         CHECK_EQ(overlay_block_open_sealed(suite, &keys, &log, 3, &r, ct, plain), 0);
         CHECK_BYTES(plain, "hello block", 11);
-        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &log, 4, &r, ct, plain), PHR_E_SEAL);
-        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &other_log, 3, &r, ct, plain), PHR_E_SEAL);
+        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &log, 4, &r, ct, plain),
+                 PHR_E_SEAL);
+        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &other_log, 3, &r, ct, plain),
+                 PHR_E_SEAL);
         moved = r;
         moved.block = 10;
-        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &log, 3, &moved, ct, plain), PHR_E_SEAL);
+        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &log, 3, &moved, ct, plain),
+                 PHR_E_SEAL);
         moved = r;
         moved.len = 10;
-        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &log, 3, &moved, ct, plain), PHR_E_SEAL);
+        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &log, 3, &moved, ct, plain),
+                 PHR_E_SEAL);
         moved = r;
         moved.kind = OVERLAY_ZERO;
-        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &log, 3, &moved, ct, plain), PHR_E_SEAL);
+        CHECK_EQ(overlay_block_open_sealed(suite, &keys, &log, 3, &moved, ct, plain),
+                 PHR_E_SEAL);
     }
 }
 
@@ -186,5 +197,6 @@ int main(void)
         UNIT(overlay_block__opens_in_its_place_only),
     };
 
-    return secret_arena_open() < 0 ? 1 : cmocka_run_group_tests(tests, keys_open, keys_close);
+    return secret_arena_open() < 0 ? 1
+                                   : cmocka_run_group_tests(tests, keys_open, keys_close);
 }

@@ -100,7 +100,7 @@ TEST(dentry_plain__refuses_what_no_directory_holds)
     UNUSED_STATE;
     check_byte("dentry_plain", decode_dentry_plain, 4, '/');
     check_byte("dentry_plain", decode_dentry_plain, 5, 0);
-    check_byte("dentry_plain", decode_dentry_plain, 0, 0); /* no name at all */
+    check_byte("dentry_plain", decode_dentry_plain, 0, 0);  /* no name at all */
     check_byte("dentry_plain", decode_dentry_plain, 33, 3); /* no such type */
 }
 
@@ -215,10 +215,12 @@ TEST(inode__opens_as_it_was_sealed)
     CHECK_EQ(sample_make("inode", &w), 0);
     CHECK_EQ(inode_row_decode(writer_done(&w), &row), 0);
     CHECK_EQ(inode_open_sealed(&keys, &row, &plain, &a), 0);
-    CHECK(a.mode == want.mode && a.uid == want.uid && a.gid == want.gid && a.size == want.size);
+    CHECK(a.mode == want.mode && a.uid == want.uid && a.gid == want.gid &&
+          a.size == want.size);
     CHECK(a.btime.s == -1 && a.btime.ns == 500000000);
     CHECK(a.mtime.s == want.mtime.s && a.mtime.ns == want.mtime.ns);
-    CHECK(view_equal(a.xattrs, want.xattrs) && view_equal(a.patient_name, want.patient_name));
+    CHECK(view_equal(a.xattrs, want.xattrs) &&
+          view_equal(a.patient_name, want.patient_name));
     CHECK(view_equal(a.compartment_name, want.compartment_name) && a.link_target.n == 0);
     inode_plain_free(&plain);
     row.version++;
@@ -262,7 +264,8 @@ TEST(inode__holds_the_largest_xattrs_and_link_target)
     CHECK_EQ(inode_row_decode(writer_done(&row_bytes), &row), 0);
     writer_init(&plain);
     CHECK_EQ(inode_open_sealed(&keys, &row, &plain, &back), 0);
-    CHECK(view_equal(back.xattrs, a.xattrs) && view_equal(back.link_target, a.link_target));
+    CHECK(view_equal(back.xattrs, a.xattrs) &&
+          view_equal(back.link_target, a.link_target));
     inode_plain_free(&plain);
 }
 
@@ -308,5 +311,6 @@ int main(void)
         UNIT(inode__is_not_sealed_when_something_is_out_of_range),
     };
 
-    return secret_arena_open() < 0 ? 1 : cmocka_run_group_tests(tests, keys_open, keys_close);
+    return secret_arena_open() < 0 ? 1
+                                   : cmocka_run_group_tests(tests, keys_open, keys_close);
 }

@@ -86,7 +86,8 @@ TEST(snapshot__wants_its_rows_in_order)
     CHECK_EQ(encode((const uint8_t[]){ 1, 2, 3 }, 3, SNAPSHOT_INODE), 0);
     CHECK_EQ(encode((const uint8_t[]){ 1, 3, 2 }, 3, SNAPSHOT_INODE), PHR_E_LIMIT);
     CHECK_EQ(encode((const uint8_t[]){ 1, 1 }, 2, SNAPSHOT_SEAL), PHR_E_LIMIT);
-    CHECK_EQ(encode((const uint8_t[]){ 1, 1 }, 2, SNAPSHOT_HEADER), 0); /* two generations */
+    CHECK_EQ(encode((const uint8_t[]){ 1, 1 }, 2, SNAPSHOT_HEADER),
+             0); /* two generations */
     CHECK_EQ(encode(NULL, 0, SNAPSHOT_DENTRY), 0);
 }
 

@@ -21,9 +21,10 @@ static void spool_make(struct spool *s)
     for (size_t i = 0; i < RECORDS; i++) {
         s->at[i] = s->bytes.n;
         if (i > 0)
-            s->prev[i] = digest_sha256(view_of(s->bytes.p + s->at[i - 1], s->at[i] - s->at[i - 1]));
-        CHECK_EQ(spool_record_seal(&s->key, &s->host, i + 1, &s->prev[i], view_text(events[i]),
-                                   &s->bytes),
+            s->prev[i] = digest_sha256(
+                view_of(s->bytes.p + s->at[i - 1], s->at[i] - s->at[i - 1]));
+        CHECK_EQ(spool_record_seal(&s->key, &s->host, i + 1, &s->prev[i],
+                                   view_text(events[i]), &s->bytes),
                  0);
     }
     s->at[RECORDS] = s->bytes.n;
@@ -38,8 +39,8 @@ static int open_as(const struct spool *s, size_t from, size_t as, const char *wa
 
     writer_init(&plain);
     rc = spool_record_open(&s->key, &s->host, as + 1, &s->prev[as],
-                           view_of(s->bytes.p + s->at[from], s->bytes.n - s->at[from]), &used,
-                           &plain);
+                           view_of(s->bytes.p + s->at[from], s->bytes.n - s->at[from]),
+                           &used, &plain);
     if (rc == 0) {
         CHECK_EQ(used, s->at[from + 1] - s->at[from]);
         CHECK(view_equal(writer_done(&plain), view_text(want)));
@@ -121,8 +122,10 @@ TEST(spool_record__takes_no_event_beyond_its_limit)
 
     UNUSED_STATE;
     writer_init(&w);
-    CHECK_EQ(spool_record_seal(&k, &host, 1, &prev, view_of(many, sizeof many), &w), PHR_E_LIMIT);
-    CHECK_EQ(spool_record_seal(&k, &host, 1, &prev, view_of(many, EVENT_BYTES_MAX), &w), 0);
+    CHECK_EQ(spool_record_seal(&k, &host, 1, &prev, view_of(many, sizeof many), &w),
+             PHR_E_LIMIT);
+    CHECK_EQ(spool_record_seal(&k, &host, 1, &prev, view_of(many, EVENT_BYTES_MAX), &w),
+             0);
     CHECK_EQ(decode(writer_done(&w)), 0);
     writer_fini(&w);
 }
@@ -139,19 +142,21 @@ TEST(spool_header__opens_with_the_srs_key_only)
 
     UNUSED_STATE;
     CHECK_EQ(spool_header_encode(&host, SPOOL_NO_TABLE | 1, &srs, &k, bytes), 0);
-    CHECK_EQ(spool_header_open(view_of(bytes, sizeof bytes), sample_scalar("b"), &whose, &no, &opened),
+    CHECK_EQ(spool_header_open(view_of(bytes, sizeof bytes), sample_scalar("b"), &whose,
+                               &no, &opened),
              0);
     CHECK(no == (SPOOL_NO_TABLE | 1) && id_equal(&whose, &host));
     CHECK_BYTES(opened.b, k.b, 32);
-    CHECK_EQ(spool_header_open(view_of(bytes, sizeof bytes), sample_scalar("a"), &whose, &no, &opened),
+    CHECK_EQ(spool_header_open(view_of(bytes, sizeof bytes), sample_scalar("a"), &whose,
+                               &no, &opened),
              PHR_E_SEAL);
-    CHECK_EQ(spool_header_open(view_of(bytes, sizeof bytes - 1), sample_scalar("b"), &whose, &no,
-                               &opened),
+    CHECK_EQ(spool_header_open(view_of(bytes, sizeof bytes - 1), sample_scalar("b"),
+                               &whose, &no, &opened),
              PHR_E_FORMAT);
     for (size_t at = 0; at < sizeof bytes; at++) { /* host and number are bound too */
         bytes[at] ^= 1;
-        CHECK_EQ(spool_header_open(view_of(bytes, sizeof bytes), sample_scalar("b"), &whose, &no,
-                                   &opened),
+        CHECK_EQ(spool_header_open(view_of(bytes, sizeof bytes), sample_scalar("b"),
+                                   &whose, &no, &opened),
                  PHR_E_SEAL);
         bytes[at] ^= 1;
     }

@@ -96,12 +96,12 @@ TEST(xattr__says_what_is_too_large)
 TEST(xattr__refuses_lists_that_are_not_ours)
 {
     UNUSED_STATE;
-    check_byte("xattr", decode, 0, 1);   /* one named, two there */
+    check_byte("xattr", decode, 0, 1); /* one named, two there */
     check_byte("xattr", decode, 0, 3);
     check_byte("xattr", decode, 11, 'c'); /* c before b */
     check_byte("xattr", decode, 11, 'b'); /* b twice */
-    check_byte("xattr", decode, 8, 0);   /* a NUL in a name */
-    check_byte("xattr", decode, 2, 0);   /* a name of no bytes */
+    check_byte("xattr", decode, 8, 0);    /* a NUL in a name */
+    check_byte("xattr", decode, 2, 0);    /* a name of no bytes */
     CHECK_EQ(xattr_check(view_of(NULL, 0)), 0);
     CHECK_EQ(xattr_check(text("\1")), PHR_E_FORMAT);
 }
