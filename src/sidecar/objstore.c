@@ -69,9 +69,14 @@ void objstore_note_set(struct objstore_note *n, enum objstore_blame blame, const
 int objstore_put(struct objstore *s, const struct objstore_put *put,
                  struct objstore_note *out_note)
 {
+    int rc;
+
     INVARIANT(objstore_is_key(put->key));
     memset(out_note, 0, sizeof *out_note);
-    return s->ops->put(s, put, out_note);
+    rc = s->ops->put(s, put, out_note);
+    if (rc == 0) /* what was said on the way, about a key that was not there yet */
+        memset(out_note, 0, sizeof *out_note);
+    return rc;
 }
 
 int objstore_get(struct objstore *s, const char *key, int fd, uint64_t bytes_max,

@@ -6,6 +6,9 @@
  *       renamed without replacing, and the directory fsynced, before we say stored.
  * DIR-2 It shares no inode with the source: a hard link would let a later write change it.
  *       (A reflink shares blocks only until somebody writes.)
+ * DIR-3 The directory is found by its path each time: a descriptor would follow one that is
+ *       renamed or unmounted under us, and copies would go where nobody looks for them. Its .tmp
+ *       tells it from an empty mount point.
  */
 #include <dirent.h>
 #include <linux/fs.h>
@@ -26,9 +29,13 @@ enum { COPY_BYTES = 256 * 1024, DEPTH_MAX = 8 };
 
 struct dir_store {
     struct objstore base;
-    int root_fd;
-    int tmp_fd;
+    char *path;
     atomic_bool is_interrupted;
+};
+
+struct dir_fds { /* of one operation */
+    int root;
+    int tmp;
 };
 
 static const struct objstore_ops dir_ops;
@@ -37,22 +44,22 @@ static int blame(struct objstore_note *note, int rc, const char *what);
 int objstore_dir_open(const char *path, struct objstore **out_store)
 {
     scoped(objstore_close) struct objstore *base = NULL;
+    scoped(close_fd) int root = -1;
     struct dir_store *s = calloc(1, sizeof *s);
     int rc;
 
     if (!s)
         return -ENOMEM;
     s->base.ops = &dir_ops;
-    s->root_fd = s->tmp_fd = -1;
     base = &s->base;
-    rc = fdio_make_dir(path, 0750, &s->root_fd);
+    s->path = strdup(path);
+    if (!s->path)
+        return -ENOMEM;
+    rc = fdio_make_dir(path, 0750, &root);
     if (rc < 0)
         return rc;
-    if (mkdirat(s->root_fd, ".tmp", 0700) < 0 && errno != EEXIST)
+    if (mkdirat(root, ".tmp", 0700) < 0 && errno != EEXIST)
         return -errno;
-    rc = fdio_open_dir(s->root_fd, ".tmp", &s->tmp_fd);
-    if (rc < 0)
-        return rc;
     *out_store = give(base);
     return 0;
 }
@@ -61,18 +68,31 @@ static void dir_close(struct objstore *base)
 {
     struct dir_store *s = (struct dir_store *)base;
 
-    if (s->tmp_fd >= 0)
-        close(s->tmp_fd);
-    if (s->root_fd >= 0)
-        close(s->root_fd);
+    free(s->path);
     free(s);
 }
 
+static inline void close_fds_scope(struct dir_fds *f)
+{
+    close_fd_scope(&f->root);
+    close_fd_scope(&f->tmp);
+}
+
+/* DIR-3 */
+static int open_fds(struct dir_store *s, struct dir_fds *out)
+{
+    int rc = fdio_open_dir(AT_FDCWD, s->path, &out->root);
+
+    if (rc == 0)
+        rc = fdio_open_dir(out->root, ".tmp", &out->tmp);
+    return rc == -ENOENT ? -ENODEV : rc; /* not to be taken for a key that is not there */
+}
+
 /* The directory that holds the key, made and synced on the way when asked; out_name is its last part. */
-static int open_parent(struct dir_store *s, const char *key, bool make, int *out_dir,
+static int open_parent(int root_fd, const char *key, bool make, int *out_dir,
                        const char **out_name)
 {
-    scoped(close_fd) int dir = fcntl(s->root_fd, F_DUPFD_CLOEXEC, 0);
+    scoped(close_fd) int dir = fcntl(root_fd, F_DUPFD_CLOEXEC, 0);
     const char *slash;
     char part[OBJSTORE_KEY_BYTES_MAX + 1];
 
@@ -184,42 +204,45 @@ static int write_temp(struct dir_store *s, const struct objstore_put *put, int f
 }
 
 /* The name, without replacing; -EEXIST when somebody was first. */
-static int take_name(struct dir_store *s, const char *temp, int dir, const char *name)
+static int take_name(int tmp_fd, const char *temp, int dir, const char *name)
 {
-    if (renameat2(s->tmp_fd, temp, dir, name, RENAME_NOREPLACE) == 0)
+    if (renameat2(tmp_fd, temp, dir, name, RENAME_NOREPLACE) == 0)
         return 0;
     if (errno != EINVAL && errno != ENOSYS)
         return -errno;
     /* A file system without that flag: a second name for our own temporary file, then one less. */
-    if (linkat(s->tmp_fd, temp, dir, name, 0) < 0)
+    if (linkat(tmp_fd, temp, dir, name, 0) < 0)
         return -errno;
-    return fdio_unlink(s->tmp_fd, temp);
+    return fdio_unlink(tmp_fd, temp);
 }
 
 static int dir_put(struct objstore *base, const struct objstore_put *put,
                    struct objstore_note *note)
 {
     struct dir_store *s = (struct dir_store *)base;
+    scoped(close_fds) struct dir_fds at = { -1, -1 };
     scoped(close_fd) int dir = -1;
     scoped(close_fd) int fd = -1;
     const char *name = NULL;
     struct id16 random = random_id();
     char temp[33];
-    int rc = open_parent(s, put->key, true, &dir, &name);
+    int rc = open_fds(s, &at);
 
+    if (rc == 0)
+        rc = open_parent(at.root, put->key, true, &dir, &name);
     if (rc < 0)
-        return blame(note, rc, "making the directory");
+        return blame(note, rc, "the store's directory");
     rc = compare(s, dir, name, put, note);
     if (rc != -ENOENT)
         return rc;
     hex_encode(random.b, sizeof random.b, temp);
-    rc = fdio_open(s->tmp_fd, temp, O_RDWR | O_CREAT | O_EXCL, 0640, &fd);
+    rc = fdio_open(at.tmp, temp, O_RDWR | O_CREAT | O_EXCL, 0640, &fd);
     if (rc < 0)
         return blame(note, rc, "writing");
     rc = write_temp(s, put, fd, note);
     if (rc < 0)
         goto remove_temp;
-    rc = take_name(s, temp, dir, name);
+    rc = take_name(at.tmp, temp, dir, name);
     if (rc == -EEXIST) {
         rc = compare(s, dir, name, put, note);
         goto remove_temp;
@@ -231,7 +254,7 @@ static int dir_put(struct objstore *base, const struct objstore_put *put,
     rc = blame(note, rc, "naming");
 
 remove_temp:
-    ignored(fdio_unlink(s->tmp_fd, temp)); /* random names: a leftover is in nobody's way */
+    ignored(fdio_unlink(at.tmp, temp)); /* random names: a leftover is in nobody's way */
     return rc;
 }
 
@@ -240,14 +263,17 @@ static int dir_get(struct objstore *base, const char *key, int fd, uint64_t byte
                    struct objstore_note *note)
 {
     struct dir_store *s = (struct dir_store *)base;
+    scoped(close_fds) struct dir_fds at = { -1, -1 };
     scoped(close_fd) int dir = -1;
     scoped(close_fd) int from = -1;
     const char *name = NULL;
     struct digest sha256;
     struct stat st;
-    int rc = open_parent(s, key, false, &dir, &name);
+    int rc = open_fds(s, &at);
 
     (void)timeout_ms; /* a local disk */
+    if (rc == 0)
+        rc = open_parent(at.root, key, false, &dir, &name);
     if (rc == 0)
         rc = fdio_open(dir, name, O_RDONLY, 0, &from);
     if (rc == -ENOENT) {
@@ -330,7 +356,6 @@ static int read_names(int dir, struct names *out)
 }
 
 struct listing {
-    struct dir_store *store;
     const char *prefix;
     int (*on_key)(void *user, const char *key);
     void *user;
@@ -370,9 +395,12 @@ static int dir_list(struct objstore *base, const char *prefix,
                     struct objstore_note *note)
 {
     struct dir_store *s = (struct dir_store *)base;
-    struct listing l = { s, prefix, on_key, user };
-    int rc = list_below(&l, s->root_fd, "", 0);
+    scoped(close_fds) struct dir_fds at = { -1, -1 };
+    struct listing l = { prefix, on_key, user };
+    int rc = open_fds(s, &at);
 
+    if (rc == 0)
+        rc = list_below(&l, at.root, "", 0);
     if (rc < 0 && note->words[0] == '\0')
         objstore_note_set(note, OBJSTORE_BLAME_STORE, "listing: %s", phr_err_text(rc));
     return rc;
@@ -380,11 +408,12 @@ static int dir_list(struct objstore *base, const char *prefix,
 
 static int dir_probe(struct objstore *base, struct objstore_note *note)
 {
-    struct dir_store *s = (struct dir_store *)base;
+    scoped(close_fds) struct dir_fds at = { -1, -1 };
+    int rc = open_fds((struct dir_store *)base, &at);
 
-    if (faccessat(s->tmp_fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
-        return blame(note, -errno, "the store's directory");
-    return 0;
+    if (rc == 0 && faccessat(at.tmp, ".", W_OK | X_OK, AT_EACCESS) < 0)
+        rc = -errno;
+    return rc < 0 ? blame(note, rc, "the store's directory") : 0;
 }
 
 static void dir_interrupt(struct objstore *base)

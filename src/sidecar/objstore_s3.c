@@ -113,7 +113,7 @@ static bool is_about_way(const struct s3answer *a)
                                          "IncompleteBody", "RequestTimeout",
                                          "ConditionalRequestConflict" };
 
-    return a->status == 408 || a->status == 409 || is_one_of(a->code, codes, ARRAY_COUNT(codes));
+    return a->status == 408 || a->status == 409 || a->status / 100 == 2 || is_one_of(a->code, codes, ARRAY_COUNT(codes));
 }
 
 static const char *advice_for(const struct s3answer *a)
@@ -227,14 +227,13 @@ static int s3_put(struct objstore *base, const struct objstore_put *put,
         rc = compare(s, put, note);
         if (rc == -ENOENT) /* there and not there: let it settle */
             rc = judge(&a, note);
-    } else if (rc == 0 && a.status / 100 != 2) {
+    } else if (rc == 0 && (a.status / 100 != 2 || a.code[0])) { /* a 200 may carry an Error */
         rc = judge(&a, note);
     }
     s3answer_fini(&a);
     return rc;
 }
 
-/* One page. io_after: the last key seen, so that a server that goes round in circles is noticed. */
 static int list_page(struct s3_store *s, const char *prefix, const char *token,
                      struct s3xml_page *out_page, struct objstore_note *note)
 {

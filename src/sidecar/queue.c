@@ -8,7 +8,7 @@ enum {
     BUCKETS = 4096,
     GROUP_BITS = 1024,
     GATE_MS_MIN = 250,
-    GATE_MS_MAX = 60 * 1000,
+    GATE_MS_MAX = 10 * 1000, /* so long after an outage nobody waits for more than this */
     ITEM_MS_MIN = 500,
     ITEM_MS_MAX = 5 * 60 * 1000
 };

@@ -364,7 +364,7 @@ static void note_store(struct transport *t, int rc, const struct objstore_note *
 
     t->asked_ms = clock_boottime_ms();
     if (rc < 0 && note->blame == OBJSTORE_BLAME_STORE)
-        state = note->http_status == 0 || note->http_status >= 500 ? STORE_AWAY : STORE_REFUSING;
+        state = note->http_status >= 300 && note->http_status < 429 ? STORE_REFUSING : STORE_AWAY;
     if (rc < 0 && rc != -ENOENT) {
         memcpy(t->last_error, note->words, sizeof t->last_error);
         t->last_error_s = clock_realtime_s();
