@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What programs say about themselves stands in their man pages.
 
-  check_man.py PHR
+  check_man.py PHR [PHRD]
 
 Every command and option of phr and every exit status in phr.1; every key of the
-configuration in phr.conf.5.
+configuration in phr.conf.5; every option of phrd in phrd.8.
 """
 import pathlib
 import re
@@ -52,10 +52,22 @@ def check_conf(faults):
             faults.append(f"phr.conf.5 does not describe [{section}] {key}")
 
 
+def check_phrd(phrd, faults):
+    text = page("phrd.8")
+    options = set(re.findall(r"--[a-z]+", help_of(phrd)))
+    if len(options) < 4:
+        faults.append(f"phrd --help names {len(options)} options only")
+    for option in sorted(options):
+        if not re.search(rf"^\.B .*{option}\b", text, re.M):
+            faults.append(f"phrd.8 does not describe {option}")
+
+
 def main():
     faults = []
     check_phr(sys.argv[1], faults)
     check_conf(faults)
+    if len(sys.argv) > 2:
+        check_phrd(sys.argv[2], faults)
     for fault in faults:
         print(fault)
     print(f"{len(faults)} faults")

@@ -35,7 +35,8 @@ static int fill_wish(const struct args *a, struct phr_audit_wish *out)
 
 static json_t *pack_row(const struct phr_audit_row *r)
 {
-    return json_pack("{s:I,s:s,s:s,s:i,s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:I}", "index",
+    return json_pack("{s:I,s:s,s:s,s:i,s:s,s:s,s:i,"
+                     "s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:I}", "index",
                      (json_int_t)r->index, "time", r->time, "op", r->op, "outcome", r->outcome, "outcome_text",
                      r->outcome_text, "who", r->who, "uid", (int)r->uid, "program", r->program, "host", r->host,
                      "patient", r->patient, "compartment", r->compartment, "file", r->file, "grant", r->grant, "purpose",
