@@ -27,9 +27,9 @@ static struct task *prepare(fuse_req_t req, fuse_ino_t ino,
 }
 
 /* The kernel asked for the set-id bits to fall together with what the request changes. */
-static int drop_set_id(fuse_req_t req, uint64_t nodeid)
+static int drop_set_id(fuse_req_t req, uint64_t nodeid, struct file *f)
 {
-    struct node_change kill = { .set = NODE_KILL_SUIDGID };
+    struct node_change kill = { .set = NODE_KILL_SUIDGID, .file = f };
     struct who who = reply_who(req);
     struct node_attr attr;
 
@@ -47,7 +47,7 @@ static int run_open(struct task *t)
     if (rc == PHR_E_PENDING)
         return rc;
     if (rc == 0 && t->kill_suidgid) {
-        rc = drop_set_id(t->req, t->nodeid);
+        rc = drop_set_id(t->req, t->nodeid, f);
         if (rc < 0)
             file_release(f);
     }
@@ -122,7 +122,7 @@ static int run_write(struct task *t)
     int rc = 0;
 
     if (t->kill_suidgid) {
-        rc = drop_set_id(t->req, t->nodeid);
+        rc = drop_set_id(t->req, t->nodeid, t->file);
         t->kill_suidgid = rc < 0;
     }
     if (rc == 0)
@@ -212,7 +212,7 @@ static int run_fallocate(struct task *t)
     int rc = 0;
 
     if (t->kill_suidgid) {
-        rc = drop_set_id(t->req, t->nodeid);
+        rc = drop_set_id(t->req, t->nodeid, t->file);
         t->kill_suidgid = rc < 0;
     }
     if (rc == 0)

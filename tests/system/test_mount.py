@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import json
 import mmap
 import os
 import pathlib
@@ -18,6 +19,7 @@ import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -764,6 +766,7 @@ def test_getcwd(d):
 
 FAKE = False
 PLAIN = False
+MOUNT = None
 
 
 def d_is_fake(_):
@@ -842,8 +845,62 @@ def test_damage_is_an_error_not_zeros(d):
     os.close(fd)
 
 
+def ask(kind, payload=b""):
+    """One question to the mount's control socket: status and payload of the answer."""
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(10)
+    s.connect(str(next((MOUNT.dir / "run").glob("*.ctl"))))
+    s.sendall(struct.pack("<IHHiQ", len(payload), kind, 0, 0, 7) + payload)
+    data = b""
+    while len(data) < 20 or len(data) < 20 + struct.unpack_from("<I", data)[0]:
+        chunk = s.recv(65536)
+        check(chunk, "the mount hung up")
+        data += chunk
+    s.close()
+    n, got_kind, _, status, number = struct.unpack_from("<IHHiQ", data)
+    same((got_kind, number), (kind, 7))
+    return status, data[20:20 + n]
+
+
+LOGIN, LOGOUT, STATUS, SYNC, CHECK = 64, 65, 66, 67, 68
+
+
+def test_control_socket(d):
+    need_fake()
+    status, text = ask(STATUS)
+    told = json.loads(text)
+    same((status, told["dir"], told["source"], told["mount"]), (0, str(MOUNT.mount_dir), "phr:test", {"fake": True}))
+    same(ask(SYNC, struct.pack("<I", 0)), (0, bytes(16)))
+    same(ask(LOGOUT), (0, bytes(4)))
+    same(ask(CHECK, b"\0")[0], 0)
+    same(as_nobody(lambda: ask(CHECK, b"\0")[0] == -errno.EPERM or check(False)), 0)
+
+
+def test_control_socket_login_tells_the_kernel(d):
+    need_fake()
+    began = time.monotonic()
+    with open(d / "open", "wb", buffering=0) as f:
+        f.write(b"dirty")
+        same(ask(LOGIN, struct.pack("<HI", 1, 4) + b"body"), (0, b"\x11" * 16))
+    check(time.monotonic() - began < 2, "the invalidations took long")
+    log = "".join(p.read_text() for p in (MOUNT.dir / "run").glob("*.log"))
+    check("invalidation_failed" not in log, log)
+
+
+def test_control_socket_refuses_nonsense(d):
+    need_fake()
+    check(ask(LOGIN, b"")[0] < 0)
+    check(ask(LOGIN, struct.pack("<HI", 1, 400) + b"short")[0] < 0)
+    check(ask(LOGIN, struct.pack("<HI", 99, 4) + b"body")[0] < 0)
+    check(ask(SYNC, b"1")[0] < 0)
+    check(ask(SYNC, b"12345678")[0] < 0)
+    check(ask(STATUS, b"x")[0] < 0)
+    check(ask(1)[0] < 0)
+    same(ask(STATUS)[0], 0)
+
+
 def main():
-    global FAKE, PLAIN  # pylint: disable=global-statement
+    global FAKE, PLAIN, MOUNT  # pylint: disable=global-statement
     parser = harness.arguments(__doc__.splitlines()[0])
     parser.add_argument("--plain", action="store_true", help="on an ordinary directory")
     opts = parser.parse_args()
@@ -863,7 +920,8 @@ def main():
                 os.chmod(place, 0o755)
                 failed = run(pathlib.Path(place), None)[1]
         else:
-            with (FakeMount if opts.fake else RealMount)(opts.build, "allow_other,ownership=stored") as m:
+            with (FakeMount if opts.fake else RealMount)(opts.build, "allow_other,ownership=stored") as MOUNT:
+                m = MOUNT
                 failed = run(m.folder, m.mount_dir)[1]
     except Skipped as why:
         print(f"skipped: {why}")

@@ -65,6 +65,7 @@ struct vault {
     uint64_t count;
     pthread_cond_t woken;
     unsigned alarms; /* waiters that somebody holds */
+    struct vault_upcalls upcalls;
 };
 
 struct file {
@@ -231,7 +232,7 @@ int vault_open(const struct vault_opts *opts, struct vault **out_vault)
     int rc;
     struct node *n = node_new(&fake, &root, S_IFDIR | 0755, 0);
 
-    (void)opts;
+    fake.upcalls = opts->upcalls;
     n->is_top = true;
     n = make(&fake, &root, 1, view_text("alice"), S_IFDIR | 0755, &rc);
     n->is_top = true;
@@ -254,7 +255,10 @@ void vault_close(struct vault *v)
 int vault_login(struct vault *v, uint32_t uid, struct keyring *take, enum purpose purpose,
                 struct id16 *out_user)
 {
-    (void)v, (void)uid, (void)take, (void)purpose;
+    (void)uid, (void)take, (void)purpose;
+    v->upcalls.inval_names(v->upcalls.user);
+    v->upcalls.inval_node(v->upcalls.user, 3);
+    v->upcalls.inval_entry(v->upcalls.user, 3, view_text("never there"));
     memset(out_user, 0x11, sizeof *out_user);
     return 0;
 }
