@@ -93,7 +93,8 @@ struct phr_backlog {
 /* Asks the mount to seal and upload all, and waits at most this long; 0 only looks. */
 int phr_mount_sync(struct phr_client *c, const char *dir, uint32_t timeout_ms,
                    struct phr_backlog *out_left) PHR_MUST_CHECK;
-/* Reads and verifies everything that is stored here; a JSON text with what is damaged. */
+/* Reads and verifies everything that is stored here, by `phrfs --check` where nothing is mounted;
+   a JSON text with what is damaged. */
 int phr_mount_dup_check(struct phr_client *c, const char *dir, char **out_json) PHR_MUST_CHECK;
 struct phr_identity;
 /* Hands the unlocked identity to the mount, bound to the caller's uid there. */

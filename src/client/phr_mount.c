@@ -168,8 +168,13 @@ int phr_mount_dup_check(struct phr_client *c, const char *dir, char **out_json)
 {
     scoped(caller_reply_fini) struct caller_reply reply = { 0 };
     const uint8_t ask = 0; /* 1 would be: repair; no mount does that */
+    static const char *const args[] = { "--check", NULL };
     int rc = ask_mount(c, dir, MSG_MOUNT_CHECK, view_of(&ask, 1), CHECK_TIMEOUT_MS, &reply);
 
+    if (rc == -ENOENT && !dir) {
+        c->why[0] = '\0';
+        return child_capture(c, "phrfs", args, out_json); /* nothing is mounted: without keys */
+    }
     return rc < 0 ? rc : dup_text(&reply, out_json);
 }
 
