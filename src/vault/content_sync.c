@@ -1,0 +1,562 @@
+/*
+ * Flush points, fsync, and the thread that makes everything durable within a second.
+ *
+ * SYNC-1  A flush point is: strips and groups written, then the row (CONTENT-3). An overwrite
+ *         that only made a group needs no row: the group carries size and mtime.
+ * SYNC-2  base is the last flush point that was synced; it is replaced only after the containers
+ *         of the newer one were fdatasynced and the WAL after them.
+ * SYNC-3  What no row names is freed one pass later, when the row that stopped naming it is
+ *         itself on disk (STORE-5), and not while an object on its way needs it.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/checked.h"
+#include "vault/content_state.h"
+
+enum { SYNC_PERIOD_MS = 900, SYNC_THREADS_MAX = 4, SYNC_THREADS_FROM = 8 };
+
+static const char clean_mark_key[] = "content_clean_mark";
+
+struct sync_point { /* what one content wants on disk */
+    struct content *ct;
+    uint64_t *touched;
+    size_t count;
+    uint64_t seq;
+    uint64_t reset_seq;
+    struct layout layout;
+    bool is_whole; /* layout holds */
+    int rc;
+    struct sync_point *next;
+};
+
+int content_begin_change(struct content *ct)
+{
+    int rc;
+
+    if (ct->is_retired)
+        return -ESTALE;
+    if (vault_is_read_only(ct->cs->v))
+        return -EROFS;
+    if (!ct->keys)
+        return PHR_E_LOCKED;
+    INVARIANT(ct->is_loaded && ct->has_levels);
+    if (ct->is_row_durable && !ct->has_base && !ct->has_change) {
+        rc = content_snapshot(ct, &ct->base);
+        if (rc < 0)
+            return rc;
+        ct->has_base = true;
+    }
+    if (ct->sealed_at_ms == 0)
+        ct->sealed_at_ms = content_now_ms();
+    return 0;
+}
+
+static bool row_is_stale(struct content *ct)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&ct->attr_lock);
+
+    return ct->has_row_to_come;
+}
+
+static void mark_dirty(struct content *ct)
+{
+    pthread_mutex_lock(&ct->attr_lock);
+    ct->state = CONTENT_DIRTY;
+    ct->changed_ms = content_real_ms();
+    pthread_mutex_unlock(&ct->attr_lock);
+}
+
+int content_flush(struct content *ct, bool for_row)
+{
+    bool is_stale = row_is_stale(ct);
+    int rc = 0;
+
+    if (!ct->has_change && !ct->needs_row && !(for_row && is_stale))
+        return 0;
+    if (ct->is_retired)
+        return -ESTALE;
+    if (!ct->has_dirty_row || ct->is_row_durable || for_row)
+        ct->needs_row = true;
+    for (size_t i = 0; rc == 0 && i < ct->cur.seg_count; i++)
+        if (ct->cur.segs[i].building)
+            rc = building_flush(ct, &ct->cur.segs[i]);
+    for (size_t i = 0; rc == 0 && i < ct->level_count; i++)
+        rc = level_flush(ct, &ct->levels[i], true);
+    if (rc < 0)
+        return rc;
+    if (ct->has_change)
+        mark_dirty(ct);
+    if (ct->needs_row || ct->size != ct->committed_size) {
+        rc = content_row_commit(ct);
+    } else {
+        ct->has_change = false;
+        ct->change_seq++;
+        content_note_unsynced(ct);
+    }
+    return rc;
+}
+
+/* ---- one sync ---- */
+
+static void point_fini(struct sync_point *p)
+{
+    free(p->touched);
+    layout_fini(&p->layout);
+}
+
+/* ct->lock for writing. Takes what was touched. */
+static int point_take(struct content *ct, struct sync_point *p)
+{
+    int rc = 0;
+
+    *p = (struct sync_point){ .ct = ct,
+                              .seq = ct->change_seq,
+                              .reset_seq = ct->reset_seq };
+    if (!ct->is_loaded) {
+        rc = content_load(ct); /* the row alone: no keys needed */
+        if (rc < 0)
+            return rc;
+    }
+    if (!ct->has_change && !ct->needs_row) { /* exactly at a flush point */
+        rc = content_snapshot(ct, &p->layout);
+        p->is_whole = rc == 0;
+    }
+    if (rc < 0)
+        return rc;
+    p->touched = ct->touched;
+    p->count = ct->touched_count;
+    ct->touched = NULL;
+    ct->touched_count = 0;
+    ct->touched_room = 0;
+    return 0;
+}
+
+/* ct->lock for writing. A failed sync leaves them to the next. */
+static void point_give_back(struct sync_point *p)
+{
+    for (size_t i = 0; i < p->count; i++)
+        ignored(content_touch(
+            p->ct, p->touched[i])); /* out of memory: the row stays not durable */
+}
+
+struct sync_share {
+    struct store *store;
+    const uint64_t *ids;
+    size_t count;
+    _Atomic size_t at;
+    _Atomic int rc;
+};
+
+static void *sync_share_main(void *arg)
+{
+    struct sync_share *s = arg;
+    size_t i;
+
+    while ((i = atomic_fetch_add(&s->at, 1)) < s->count) {
+        int rc = container_sync(s->store, s->ids[i]);
+
+        if (rc < 0)
+            atomic_store(&s->rc, rc);
+    }
+    return NULL;
+}
+
+/* Many containers are synced by several threads: the disk merges their flushes. */
+static int sync_containers(struct store *store, const uint64_t *ids, size_t count)
+{
+    struct sync_share s = { .store = store, .ids = ids, .count = count };
+    pthread_t threads[SYNC_THREADS_MAX];
+    size_t n = 0;
+
+    while (count > SYNC_THREADS_FROM && n < SYNC_THREADS_MAX &&
+           pthread_create(&threads[n], NULL, sync_share_main, &s) == 0)
+        n++;
+    sync_share_main(&s);
+    while (n > 0)
+        pthread_join(threads[--n], NULL);
+    return atomic_load(&s.rc);
+}
+
+/* ct->lock for writing, after containers and WAL: the point is the new base (SYNC-2). */
+static void point_done(struct sync_point *p)
+{
+    struct content *ct = p->ct;
+
+    if (ct->durable_seq < p->seq)
+        ct->durable_seq = p->seq;
+    if (!p->is_whole || !ct->is_loaded)
+        return;
+    layout_fini(&ct->base);
+    ct->base = p->layout;
+    ct->has_base = true;
+    p->layout = (struct layout){ 0 };
+    p->is_whole = false;
+}
+
+int content_fsync(struct content *ct)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&ct->sync_lock);
+    struct sync_point p = { 0 };
+    bool needs_wal = false;
+    int rc;
+
+    pthread_rwlock_wrlock(&ct->lock);
+    rc = ct->is_loaded ? content_flush(ct, false) : 0;
+    if (rc == 0)
+        rc = point_take(ct, &p);
+    needs_wal = ct->has_unsynced_row;
+    pthread_rwlock_unlock(&ct->lock);
+    if (rc == 0)
+        rc = sync_containers(ct->cs->store, p.touched, p.count);
+    if (rc == 0 && needs_wal)
+        rc = nsdb_sync(ct->cs->db);
+    pthread_rwlock_wrlock(&ct->lock);
+    if (rc < 0) {
+        point_give_back(&p);
+    } else {
+        point_done(&p);
+        if (ct->change_seq == p.seq)
+            ct->has_unsynced_row = false;
+    }
+    pthread_rwlock_unlock(&ct->lock);
+    point_fini(&p);
+    return rc;
+}
+
+/* ---- the syncer ---- */
+
+/* The row stops naming base; what cur does not name can go. */
+static void mark_durable(struct content *ct)
+{
+    bool was_durable = ct->is_row_durable;
+    int rc = nsdb_begin(ct->cs->db);
+
+    if (rc < 0)
+        return;
+    if (ct->is_retired) {
+        nsdb_rollback(ct->cs->db);
+        return;
+    }
+    ct->is_row_durable = true;
+    rc = content_row_put(ct);
+    if (rc < 0) {
+        ct->is_row_durable = was_durable;
+        nsdb_rollback(ct->cs->db);
+        return;
+    }
+    nsdb_commit_soon(ct->cs->db);
+    for (size_t i = 0; i < ct->dropped_count; i++)
+        contents_free_later(ct->cs, ct->nodeid, ct->dropped[i]);
+    ct->dropped_count = 0;
+    layout_fini(&ct->base);
+    ct->has_base = false;
+}
+
+static struct content *take_unsynced(struct contents *cs)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&cs->lock);
+    struct content *list = cs->unsynced;
+
+    cs->unsynced = NULL;
+    for (struct content *ct = list; ct; ct = ct->next_unsynced)
+        ct->is_unsynced = false;
+    return list;
+}
+
+static struct sync_point *take_points(struct content *list)
+{
+    struct sync_point *points = NULL;
+
+    while (list) {
+        struct content *ct = list;
+        struct sync_point *p = calloc(1, sizeof *p);
+
+        list = ct->next_unsynced;
+        if (!p) {
+            content_note_unsynced(ct);
+            content_release(ct);
+            continue;
+        }
+        pthread_mutex_lock(&ct->sync_lock);
+        pthread_rwlock_wrlock(&ct->lock);
+        p->rc = ct->is_retired ? -ESTALE : point_take(ct, p);
+        p->ct = ct;
+        pthread_rwlock_unlock(&ct->lock);
+        if (p->rc ==
+            0) /* with sync_lock: an fsync that finds nothing touched may rely on it */
+            p->rc = sync_containers(ct->cs->store, p->touched, p->count);
+        pthread_mutex_unlock(&ct->sync_lock);
+        p->next = points;
+        points = p;
+    }
+    return points;
+}
+
+static void finish_point(struct sync_point *p)
+{
+    struct content *ct = p->ct;
+
+    pthread_rwlock_wrlock(&ct->lock);
+    if (p->rc < 0) {
+        point_give_back(p);
+        if (p->rc != -ENOENT && p->rc != -ESTALE)
+            content_note_unsynced(ct); /* again in the next pass */
+    } else if (p->reset_seq == ct->reset_seq || p->is_whole) {
+        point_done(p);
+        if (ct->is_loaded && ct->change_seq == p->seq && !ct->has_change &&
+            !ct->needs_row) {
+            ct->has_unsynced_row = false;
+            mark_durable(ct);
+        } else {
+            content_note_unsynced(ct);
+        }
+    }
+    pthread_rwlock_unlock(&ct->lock);
+    point_fini(p);
+    content_release(ct);
+    free(p);
+}
+
+/* ---- freeing ---- */
+
+static int find_object_container(void *user, const struct object_row *row)
+{
+    return row->container == *(const uint64_t *)user ? 1 : 0;
+}
+
+/* 1: something still needs it. */
+static int is_needed(struct contents *cs, const struct freed_row *f)
+{
+    scoped(writer_fini) struct writer keep;
+    scoped(layout_fini) struct layout cur = { 0 };
+    scoped(layout_fini) struct layout base = { 0 };
+    struct content_row row;
+    uint64_t container = f->container;
+    bool has_base;
+    int rc;
+
+    writer_init(&keep);
+    if (contents_is_open_retired(cs, f->nodeid))
+        return 1;
+    rc = nsdb_object_each(cs->db, find_object_container, &container);
+    if (rc != 0)
+        return 1;
+    if (f->nodeid == 0)
+        return 0;
+    rc = nsdb_content_get(cs->db, f->nodeid, &keep, &row);
+    if (rc == -ENOENT)
+        return 0;
+    if (rc == 0)
+        rc = locs_decode(row.locs, &cur, &base, &has_base);
+    if (rc < 0)
+        return 1;
+    return layout_names(&cur, container) || layout_names(&base, container);
+}
+
+/* What was handed over before this pass's sync of the WAL (SYNC-3). */
+static void free_dropped(struct contents *cs, struct freed_row *list)
+{
+    while (list) {
+        struct freed_row *f = list;
+
+        list = f->next;
+        if (is_needed(cs, f)) {
+            pthread_mutex_lock(&cs->lock);
+            f->next = cs->freed;
+            cs->freed = f;
+            pthread_mutex_unlock(&cs->lock);
+            continue;
+        }
+        strips_forget(cs, f->container);
+        store_free(cs->store, f->container);
+        free(f);
+    }
+}
+
+void contents_sync_pass(struct contents *cs)
+{
+    struct sync_point *points;
+    struct freed_row *freed;
+    int rc;
+
+    pthread_mutex_lock(&cs->lock);
+    freed = cs->freed;
+    cs->freed = NULL;
+    pthread_mutex_unlock(&cs->lock);
+    points = take_points(take_unsynced(cs));
+    if (!points && !freed)
+        return;
+    rc = nsdb_sync(cs->db);
+    while (points) {
+        struct sync_point *p = points;
+
+        points = p->next;
+        if (rc < 0 && p->rc == 0)
+            p->rc = rc;
+        finish_point(p);
+    }
+    if (rc == 0) {
+        free_dropped(cs, freed);
+        return;
+    }
+    while (freed) {
+        struct freed_row *f = freed;
+
+        freed = f->next;
+        contents_free_later(cs, f->nodeid, f->container);
+        free(f);
+    }
+}
+
+/* ---- what a crash left (STORE-6) ---- */
+
+struct used_set {
+    uint64_t *ids;
+    size_t count;
+    size_t room;
+    bool failed;
+};
+
+static void used_add(void *user, uint64_t container)
+{
+    struct used_set *u = user;
+
+    if (u->count == u->room) {
+        size_t room = u->room ? u->room * 2 : 256;
+        uint64_t *p = realloc(u->ids, room * sizeof *p);
+
+        if (!p) {
+            u->failed = true;
+            return;
+        }
+        u->ids = p;
+        u->room = room;
+    }
+    u->ids[u->count++] = container;
+}
+
+static int used_row(void *user, const struct content_row *row)
+{
+    scoped(layout_fini) struct layout cur = { 0 };
+    scoped(layout_fini) struct layout base = { 0 };
+    struct used_set *u = user;
+    bool has_base;
+
+    if (locs_decode(row->locs, &cur, &base, &has_base) < 0) {
+        u->failed = true; /* who knows what it names: nothing is swept */
+        return 0;
+    }
+    layout_each(&cur, used_add, u);
+    layout_each(&base, used_add, u);
+    return 0;
+}
+
+static int used_object(void *user, const struct object_row *row)
+{
+    used_add(user, row->container);
+    return 0;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static bool used_has(void *user, uint64_t container)
+{
+    const struct used_set *u = user;
+
+    return bsearch(&container, u->ids, u->count, sizeof *u->ids, compare_ids) != NULL;
+}
+
+static int put_mark(struct contents *cs, uint64_t number)
+{
+    int rc = nsdb_begin(cs->db);
+
+    if (rc < 0)
+        return rc;
+    rc = nsdb_meta_put_u64(cs->db, clean_mark_key, number);
+    if (rc < 0) {
+        nsdb_rollback(cs->db);
+        return rc;
+    }
+    return nsdb_commit(cs->db);
+}
+
+static void sweep(struct contents *cs)
+{
+    struct used_set u = { 0 };
+    uint64_t from = 0;
+    int rc = nsdb_meta_get_u64(cs->db, clean_mark_key, &from);
+
+    if (rc < 0 && rc != -ENOENT)
+        return;
+    if (from < cs->first_number && !vault_is_read_only(cs->v)) {
+        rc = nsdb_content_each(cs->db, 0, used_row, &u);
+        if (rc == 0)
+            rc = nsdb_object_each(cs->db, used_object, &u);
+        if (rc == 0 && !u.failed) {
+            if (u.count > 0)
+                qsort(u.ids, u.count, sizeof *u.ids, compare_ids);
+            rc = store_sweep(cs->store, from, cs->first_number, used_has, &u);
+            if (rc == 0)
+                ignored(put_mark(cs, cs->first_number)); /* else it is swept once more */
+        }
+        free(u.ids);
+    }
+}
+
+static void *syncer_main(void *arg)
+{
+    struct contents *cs = arg;
+
+    sweep(cs);
+    pthread_mutex_lock(&cs->wake_lock);
+    while (!cs->is_stopping) {
+        struct timespec until;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += SYNC_PERIOD_MS * 1000L * 1000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        pthread_cond_timedwait(&cs->wake, &cs->wake_lock, &until);
+        if (cs->is_stopping)
+            break;
+        pthread_mutex_unlock(&cs->wake_lock);
+        contents_sync_pass(cs);
+        pthread_mutex_lock(&cs->wake_lock);
+    }
+    pthread_mutex_unlock(&cs->wake_lock);
+    return NULL;
+}
+
+int contents_syncer_start(struct contents *cs)
+{
+    int rc = -pthread_create(&cs->syncer, NULL, syncer_main, cs);
+
+    cs->has_syncer = rc == 0;
+    return rc;
+}
+
+void contents_syncer_stop(struct contents *cs)
+{
+    if (!cs->has_syncer)
+        return;
+    pthread_mutex_lock(&cs->wake_lock);
+    cs->is_stopping = true;
+    pthread_cond_broadcast(&cs->wake);
+    pthread_mutex_unlock(&cs->wake_lock);
+    pthread_join(cs->syncer, NULL);
+    contents_sync_pass(cs); /* containers and rows */
+    contents_sync_pass(cs); /* what the first one stopped naming */
+    cs->has_syncer = false;
+    if (cs->freed || cs->unsynced)
+        return; /* the next start sweeps */
+    store_free_wait(cs->store);
+    ignored(put_mark(cs, store_get_next(cs->store))); /* else the next start sweeps */
+}
