@@ -9,7 +9,7 @@
 #include "crypto/digest.h"
 #include "srs/srs_inside.h"
 
-enum { SEALED_RK_BYTES_MAX = 256, ENTRY_BODY_BYTES_MAX = 1024 * 1024 };
+enum { SEALED_RK_BYTES_MAX = 256, ENTRY_COUNT_BYTES = 2 };
 
 struct push {
     struct srs *s;
@@ -159,7 +159,7 @@ static size_t bytes_in_entry(const struct signed_op *op)
 static bool has_room(const struct push *p, const struct signed_op *op, const struct op *decoded)
 {
     return p->open_changes + decoded->count <= OP_CHANGES_MAX &&
-           p->open_bytes + bytes_in_entry(op) <= ENTRY_BODY_BYTES_MAX;
+           ENTRY_COUNT_BYTES + p->open_bytes + bytes_in_entry(op) <= ENTRY_BODY_BYTES_MAX;
 }
 
 /* ---- one op ---- */

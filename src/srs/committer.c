@@ -3,7 +3,7 @@
  *
  * COMMIT-1  Nothing leaves before the transaction that records it is on disk: answers, released
  *   points and announced entries come after srs_db_commit, and when that fails there are none of
- *   them and every job of the batch is answered PHR_E_AUDIT.
+ *   them and every job of the batch that is more than reading is answered PHR_E_AUDIT.
  * COMMIT-2  Jobs are decided one after the other, and answered in that order. A release that was
  *   decided before a revocation is on its way before the revocation is acknowledged; one decided
  *   after it finds no key. (The model in the crypto notes shows both races without this.)
@@ -54,6 +54,7 @@ static void job_free(struct job *job)
 
 /* ---- one batch ---- */
 
+/* A job that meets a failure of the machine is refused alone, as long as SQLite kept the transaction. */
 static int decide(struct srs *s, struct job *job)
 {
     struct batch_mark mark;
@@ -62,10 +63,10 @@ static int decide(struct srs *s, struct job *job)
     if (rc < 0)
         return rc;
     job->status = job->call ? job->call(s, job->user) : committer_asks[job->ask].decide(s, job);
-    if (srs_state_is_failure(job->status))
-        return job->status;
     if (job->status == 0)
         return batch_keep(s);
+    if (!job->call && srs_state_is_failure(job->status))
+        job->status = PHR_E_AUDIT;
     return batch_undo(s, &mark);
 }
 
@@ -138,6 +139,25 @@ static void answer_all(struct job *jobs)
     }
 }
 
+/* Who only reads is answered even when the disk takes no more. */
+static void decide_reader(struct srs *s, struct job *job)
+{
+    if (srs_db_begin(s->db) < 0)
+        return;
+    job->answer.n = 0;
+    job->status = committer_asks[job->ask].decide(s, job);
+    srs_db_rollback(s->db);
+}
+
+static void refuse_all(struct srs *s, struct job *jobs)
+{
+    for (struct job *job = jobs; job; job = job->next) {
+        job->status = PHR_E_AUDIT; /* COMMIT-1 */
+        if (!job->call && committer_asks[job->ask].is_reading)
+            decide_reader(s, job);
+    }
+}
+
 static void run_batch(struct srs *s, struct job *jobs, bool is_last)
 {
     const struct batch_mark start = batch_start(s);
@@ -148,8 +168,7 @@ static void run_batch(struct srs *s, struct job *jobs, bool is_last)
         atomic_fetch_add(&s->counters.failed_batches, 1);
         batch_undo_all(s, &start);
         checkpointer_load(s);
-        for (struct job *job = jobs; job; job = job->next)
-            job->status = PHR_E_AUDIT; /* COMMIT-1 */
+        refuse_all(s, jobs);
     } else {
         release_all(s, jobs);
         batch_shred(s); /* COMMIT-3 */

@@ -31,6 +31,7 @@ struct ask {
     int (*decide)(struct srs *s, struct job *job);
     /* After the commit; NULL: the answer is ready. Nothing may be undone any more. */
     int (*release)(struct srs *s, struct job *job);
+    bool is_reading; /* decide writes nothing */
 };
 extern const struct ask committer_asks[];
 

@@ -22,17 +22,17 @@
 #define SRS_VALID_S (UINT64_C(20) * 365 * 24 * 3600)
 
 const struct ask committer_asks[] = {
-    [SRS_OP_PUSH] = { ask_push_decide, NULL },
-    [SRS_LEDGER_FETCH] = { ask_ledger_fetch, NULL },
-    [SRS_LEDGER_LIST] = { ask_ledger_list, NULL },
-    [SRS_OPEN] = { ask_open_decide, ask_open_release },
-    [SRS_PROVE] = { ask_prove_decide, NULL },
-    [SRS_SPOOL_PUSH] = { ask_spool_push, NULL },
-    [SRS_AUDIT_FETCH] = { ask_audit_fetch, NULL },
-    [SRS_AUDIT_HEAD] = { ask_audit_head, NULL },
-    [SRS_AUDIT_CONSISTENCY] = { ask_audit_consistency, NULL },
-    [SRS_SUSPEND] = { ask_event_suspend, NULL },
-    [SRS_EVENT] = { ask_event_decide, NULL },
+    [SRS_OP_PUSH] = { ask_push_decide, NULL, false },
+    [SRS_LEDGER_FETCH] = { ask_ledger_fetch, NULL, true },
+    [SRS_LEDGER_LIST] = { ask_ledger_list, NULL, true },
+    [SRS_OPEN] = { ask_open_decide, ask_open_release, false },
+    [SRS_PROVE] = { ask_prove_decide, NULL, true },
+    [SRS_SPOOL_PUSH] = { ask_spool_push, NULL, false },
+    [SRS_AUDIT_FETCH] = { ask_audit_fetch, NULL, false },
+    [SRS_AUDIT_HEAD] = { ask_audit_head, NULL, false },
+    [SRS_AUDIT_CONSISTENCY] = { ask_audit_consistency, NULL, true },
+    [SRS_SUSPEND] = { ask_event_suspend, NULL, false },
+    [SRS_EVENT] = { ask_event_decide, NULL, false },
 };
 
 /* ---- first time ---- */
