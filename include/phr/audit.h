@@ -12,7 +12,7 @@ struct phr_audit_row {
     const char *op; /* open, release, denied, … */
     int outcome;    /* 0 or the negative reason */
     const char *outcome_text;
-    char who[65];   /* label, else hex; empty when nobody was logged in */
+    char who[65]; /* label, else hex; empty when nobody was logged in */
     uint32_t uid;
     char program[64];
     char host[33];
@@ -26,15 +26,16 @@ struct phr_audit_row {
     uint64_t index_last;
 };
 struct phr_audit_wish {
-    const char *who;         /* label; NULL: all */
-    const char *patient;     /* name or hex */
-    const char *op;          /* name of an event type */
+    const char *who;     /* label; NULL: all */
+    const char *patient; /* name or hex */
+    const char *op;      /* name of an event type */
     uint64_t since_s;
-    uint64_t until_s;        /* 0: no end */
-    int outcome;             /* PHR_AUDIT_ANY, _OK or _DENIED */
-    bool is_raw;             /* no merging */
-    uint64_t limit;          /* the newest so many; 0: all */
-    const struct phr_identity *viewer; /* signs for the log (needed unless root), knows names; NULL is fine */
+    uint64_t until_s; /* 0: no end */
+    int outcome;      /* PHR_AUDIT_ANY, _OK or _DENIED */
+    bool is_raw;      /* no merging */
+    uint64_t limit;   /* the newest so many; 0: all */
+    const struct phr_identity
+        *viewer; /* signs for the log (needed unless root), knows names; NULL is fine */
 };
 enum { PHR_AUDIT_ANY = 0, PHR_AUDIT_OK = 1, PHR_AUDIT_DENIED = 2 };
 /*
@@ -50,14 +51,16 @@ enum { PHR_AUDIT_ANY = 0, PHR_AUDIT_OK = 1, PHR_AUDIT_DENIED = 2 };
  * Source   DESIGN 8, CRYPTO 2.8
  */
 int phr_audit_each(struct phr_client *c, const struct phr_audit_wish *wish,
-                   int (*on_row)(void *user, const struct phr_audit_row *row), void *user) PHR_MUST_CHECK;
+                   int (*on_row)(void *user, const struct phr_audit_row *row),
+                   void *user) PHR_MUST_CHECK;
 
 struct phr_audit_proof {
     uint64_t size;         /* leaves under the signed checkpoint */
     uint64_t record_count; /* readable ones, each checked against its leaf */
     char root[65];
-    uint64_t pinned_size;  /* of the checkpoint that the viewer's keyring had seen; 0: none */
-    uint64_t bad_index;    /* on PHR_E_AUDIT_BROKEN: the first row that is wrong */
+    uint64_t
+        pinned_size; /* of the checkpoint that the viewer's keyring had seen; 0: none */
+    uint64_t bad_index; /* on PHR_E_AUDIT_BROKEN: the first row that is wrong */
     bool has_bad_index;
 };
 /*

@@ -23,8 +23,8 @@ struct phr_client;
  * Threads  one per client
  * Source   DESIGN 6
  */
-int phr_client_open(const char *config_path, struct phr_client **out_client, char *out_why,
-                    size_t why_bytes) PHR_MUST_CHECK;
+int phr_client_open(const char *config_path, struct phr_client **out_client,
+                    char *out_why, size_t why_bytes) PHR_MUST_CHECK;
 void phr_client_close(struct phr_client *c); /* NULL is fine */
 
 /* The sentence about the last failure, or "" ; borrowed until the next call. */
@@ -36,8 +36,8 @@ const char *phr_client_get_why(const struct phr_client *c);
  * which is complete in the ledger by then.
  */
 void phr_client_on_progress(struct phr_client *c,
-                            void (*on_progress)(void *user, const char *step, uint64_t done,
-                                                uint64_t all),
+                            void (*on_progress)(void *user, const char *step,
+                                                uint64_t done, uint64_t all),
                             void *user);
 
 /* Where a passphrase comes from: fd >= 0, else file (0600, first line), else the terminal. */
@@ -83,7 +83,8 @@ int phr_sidecar_retry(struct phr_client *c, uint32_t *out_count) PHR_MUST_CHECK;
 int phr_mount_each(struct phr_client *c,
                    int (*on_mount)(void *user, const char *dir, const char *socket_path),
                    void *user) PHR_MUST_CHECK;
-int phr_mount_dup_status(struct phr_client *c, const char *dir, char **out_json) PHR_MUST_CHECK;
+int phr_mount_dup_status(struct phr_client *c, const char *dir,
+                         char **out_json) PHR_MUST_CHECK;
 struct phr_backlog {
     uint32_t ops;
     uint32_t unsealed;
@@ -95,14 +96,18 @@ int phr_mount_sync(struct phr_client *c, const char *dir, uint32_t timeout_ms,
                    struct phr_backlog *out_left) PHR_MUST_CHECK;
 /* Reads and verifies everything that is stored here, by `phrfs --check` where nothing is mounted;
    a JSON text with what is damaged. */
-int phr_mount_dup_check(struct phr_client *c, const char *dir, char **out_json) PHR_MUST_CHECK;
+int phr_mount_dup_check(struct phr_client *c, const char *dir,
+                        char **out_json) PHR_MUST_CHECK;
 struct phr_identity;
 /* Hands the unlocked identity to the mount, bound to the caller's uid there. */
-int phr_mount_login(struct phr_client *c, const char *dir, const struct phr_identity *identity,
+int phr_mount_login(struct phr_client *c, const char *dir,
+                    const struct phr_identity *identity,
                     const char *purpose) PHR_MUST_CHECK;
-int phr_mount_logout(struct phr_client *c, const char *dir, uint32_t *out_unsealed) PHR_MUST_CHECK;
+int phr_mount_logout(struct phr_client *c, const char *dir,
+                     uint32_t *out_unsealed) PHR_MUST_CHECK;
 /* Starts phrd where none answers, then phrfs on dir with these -o options (NULL: none). */
-int phr_mount_start(struct phr_client *c, const char *dir, const char *options) PHR_MUST_CHECK;
+int phr_mount_start(struct phr_client *c, const char *dir,
+                    const char *options) PHR_MUST_CHECK;
 int phr_mount_stop(struct phr_client *c, const char *dir) PHR_MUST_CHECK;
 
 #endif

@@ -41,7 +41,8 @@ struct phr_grant_info {
     uint32_t max_opens;
     const char *purpose;
 };
-int phr_grant_each(struct phr_owner *o, int (*on_grant)(void *user, const struct phr_grant_info *info),
+int phr_grant_each(struct phr_owner *o,
+                   int (*on_grant)(void *user, const struct phr_grant_info *info),
                    void *user) PHR_MUST_CHECK;
 
 struct phr_revoke_wish {

@@ -15,16 +15,16 @@ enum phr_role {
 
 /* One identity as its card (or request) shows it. */
 struct phr_identity_info {
-    char label[65];        /* empty for patients */
-    char user[33];         /* hex */
-    char fingerprint[65];  /* SHA-256 of the card, hex */
+    char label[65];       /* empty for patients */
+    char user[33];        /* hex */
+    char fingerprint[65]; /* SHA-256 of the card, hex */
     enum phr_role role;
     uint64_t not_before_s;
     uint64_t not_after_s;
     uint64_t serial;
-    bool is_approved;      /* false: a request that waits for the authority */
-    bool is_valid;         /* signatures and time */
-    bool has_keyring;      /* here, in PHR_HOME/keys */
+    bool is_approved; /* false: a request that waits for the authority */
+    bool is_valid;    /* signatures and time */
+    bool has_keyring; /* here, in PHR_HOME/keys */
 };
 
 struct phr_identity; /* an unlocked keyring */
@@ -55,7 +55,8 @@ int phr_identity_approve(struct phr_client *c, const char *label,
                          const struct phr_passphrase *authority) PHR_MUST_CHECK;
 /* Cards and requests of the realm, in the order of their names. Stops at the first non-zero result. */
 int phr_identity_each(struct phr_client *c,
-                      int (*on_identity)(void *user, const struct phr_identity_info *info),
+                      int (*on_identity)(void *user,
+                                         const struct phr_identity_info *info),
                       void *user) PHR_MUST_CHECK;
 int phr_identity_show(struct phr_client *c, const char *label,
                       struct phr_identity_info *out_info) PHR_MUST_CHECK;
@@ -66,7 +67,8 @@ int phr_identity_show(struct phr_client *c, const char *label,
 int phr_identity_suspend(struct phr_client *c, const char *label, bool is_back,
                          const struct phr_passphrase *authority) PHR_MUST_CHECK;
 /* New passphrase for a keyring: rewrites one small file. */
-int phr_identity_passwd(struct phr_client *c, const char *label, const struct phr_passphrase *old_pass,
+int phr_identity_passwd(struct phr_client *c, const char *label,
+                        const struct phr_passphrase *old_pass,
                         const struct phr_passphrase *new_pass) PHR_MUST_CHECK;
 
 /*
@@ -115,7 +117,8 @@ int phr_patient_add(struct phr_client *c, const struct phr_patient_wish *wish,
  */
 struct phr_owner;
 enum phr_owner_flags { PHR_OWNER_RESUME = 1 << 0 };
-int phr_owner_open(struct phr_client *c, struct phr_identity *identity, enum phr_owner_flags flags,
+int phr_owner_open(struct phr_client *c, struct phr_identity *identity,
+                   enum phr_owner_flags flags,
                    struct phr_owner **out_owner) PHR_MUST_CHECK;
 void phr_owner_close(struct phr_owner *o); /* NULL is fine */
 
@@ -128,7 +131,8 @@ struct phr_compartment_info {
     uint64_t grant_count; /* live */
 };
 int phr_compartment_each(struct phr_owner *o,
-                         int (*on_compartment)(void *user, const struct phr_compartment_info *info),
+                         int (*on_compartment)(void *user,
+                                               const struct phr_compartment_info *info),
                          void *user) PHR_MUST_CHECK;
 int phr_compartment_add(struct phr_owner *o, const char *name) PHR_MUST_CHECK;
 

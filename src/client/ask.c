@@ -41,8 +41,10 @@ static int open_file(struct phr_client *c, const char *path, int *out_fd)
         return -errno;
     if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0 ||
         (st.st_uid != geteuid() && geteuid() != 0))
-        return client_fail(c, PHR_E_RIGHTS, "%s must be a file of yours that nobody else may read; "
-                                            "chmod 600 %s", path, path);
+        return client_fail(c, PHR_E_RIGHTS,
+                           "%s must be a file of yours that nobody else may read; "
+                           "chmod 600 %s",
+                           path, path);
     return 0;
 }
 
@@ -68,8 +70,8 @@ static int read_terminal(int fd, const char *prompt, uint8_t *line, size_t *out_
     return rc;
 }
 
-static int ask_terminal(struct phr_client *c, const struct phr_passphrase *how, uint8_t *line,
-                        size_t *out_n)
+static int ask_terminal(struct phr_client *c, const struct phr_passphrase *how,
+                        uint8_t *line, size_t *out_n)
 {
     scoped(close_fd) int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     scoped(secret_free) uint8_t *again = NULL;
@@ -79,8 +81,9 @@ static int ask_terminal(struct phr_client *c, const struct phr_passphrase *how, 
     int rc;
 
     if (tty < 0)
-        return client_fail(c, PHR_E_PASSPHRASE,
-                           "there is no terminal to ask for a passphrase; use --passfd or --passfile");
+        return client_fail(
+            c, PHR_E_PASSPHRASE,
+            "there is no terminal to ask for a passphrase; use --passfd or --passfile");
     rc = read_terminal(tty, how->prompt ? how->prompt : "Passphrase", line, out_n);
     if (rc < 0 || !how->is_new)
         return rc;
@@ -93,12 +96,13 @@ static int ask_terminal(struct phr_client *c, const struct phr_passphrase *how, 
     first = digest_sha256(view_of(line, *out_n)); /* equal time whatever was typed */
     second = digest_sha256(view_of(again, again_n));
     if (!digest_equal(&first, &second))
-        rc = client_fail(c, PHR_E_USAGE, "the two passphrases differ; nothing was changed");
+        rc = client_fail(c, PHR_E_USAGE,
+                         "the two passphrases differ; nothing was changed");
     return rc;
 }
 
-int ask_passphrase(struct phr_client *c, const struct phr_passphrase *how, uint8_t **out_pass,
-                   size_t *out_bytes)
+int ask_passphrase(struct phr_client *c, const struct phr_passphrase *how,
+                   uint8_t **out_pass, size_t *out_bytes)
 {
     scoped(secret_free) uint8_t *line = secret_alloc(PASSPHRASE_BYTES_MAX + 1);
     scoped(close_fd) int file = -1;

@@ -10,7 +10,7 @@ struct phr_client;
  * PHR_E_RIGHTS when a file is open to others, PHR_E_USAGE for an empty or too long one or when
  * two new ones differ, PHR_E_PASSPHRASE when there is neither a source nor a terminal.
  */
-int ask_passphrase(struct phr_client *c, const struct phr_passphrase *how, uint8_t **out_pass,
-                   size_t *out_bytes) PHR_MUST_CHECK;
+int ask_passphrase(struct phr_client *c, const struct phr_passphrase *how,
+                   uint8_t **out_pass, size_t *out_bytes) PHR_MUST_CHECK;
 
 #endif

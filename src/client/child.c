@@ -65,8 +65,8 @@ static int env_fill(struct child_env *e, const struct config *config)
 }
 
 /* stdout_fd: -1, or what the child's standard output becomes. */
-static int start(struct phr_client *c, const char *name, const char *const *args, int stdout_fd,
-                 pid_t *out_pid)
+static int start(struct phr_client *c, const char *name, const char *const *args,
+                 int stdout_fd, pid_t *out_pid)
 {
     scoped(free) struct child_env *env = calloc(1, sizeof *env);
     posix_spawn_file_actions_t files;
@@ -86,13 +86,16 @@ static int start(struct phr_client *c, const char *name, const char *const *args
     argv[n] = NULL;
     if (posix_spawn_file_actions_init(&files) != 0)
         return -ENOMEM;
-    rc = stdout_fd >= 0 ? posix_spawn_file_actions_adddup2(&files, stdout_fd, STDOUT_FILENO) : 0;
+    rc = stdout_fd >= 0
+             ? posix_spawn_file_actions_adddup2(&files, stdout_fd, STDOUT_FILENO)
+             : 0;
     if (rc == 0)
         rc = posix_spawnp(out_pid, path, &files, NULL, argv, env->list);
     posix_spawn_file_actions_destroy(&files);
     if (rc != 0)
-        return client_fail(c, -rc, "%s cannot be started (%s); it belongs next to phr or into $PATH",
-                           name, strerror(rc));
+        return client_fail(
+            c, -rc, "%s cannot be started (%s); it belongs next to phr or into $PATH",
+            name, strerror(rc));
     return 0;
 }
 
@@ -105,7 +108,8 @@ static int wait_for(struct phr_client *c, const char *name, pid_t pid)
             return -errno;
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return client_fail(c, PHR_E_SIDECAR, "%s failed with status %d; what it said stands above", name,
+        return client_fail(c, PHR_E_SIDECAR,
+                           "%s failed with status %d; what it said stands above", name,
                            WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
     return 0;
 }
@@ -137,7 +141,8 @@ static int read_all(int fd, struct writer *out)
     }
 }
 
-int child_capture(struct phr_client *c, const char *name, const char *const *args, char **out_text)
+int child_capture(struct phr_client *c, const char *name, const char *const *args,
+                  char **out_text)
 {
     scoped(writer_fini) struct writer text;
     scoped(close_fd) int read_end = -1;

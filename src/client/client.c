@@ -7,8 +7,8 @@
 #include "base/secret.h"
 #include "crypto/selftest.h"
 
-int phr_client_open(const char *config_path, struct phr_client **out_client, char *out_why,
-                    size_t why_bytes)
+int phr_client_open(const char *config_path, struct phr_client **out_client,
+                    char *out_why, size_t why_bytes)
 {
     scoped(free) struct phr_client *c = calloc(1, sizeof *c);
     int rc;
@@ -44,8 +44,8 @@ const char *phr_client_get_why(const struct phr_client *c)
 }
 
 void phr_client_on_progress(struct phr_client *c,
-                            void (*on_progress)(void *user, const char *step, uint64_t done,
-                                                uint64_t all),
+                            void (*on_progress)(void *user, const char *step,
+                                                uint64_t done, uint64_t all),
                             void *user)
 {
     c->on_progress = on_progress;
@@ -57,7 +57,8 @@ int client_fail(struct phr_client *c, int rc, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    ignored(vsnprintf(c->why, sizeof c->why, format, args)); /* a cut sentence is still one */
+    ignored(
+        vsnprintf(c->why, sizeof c->why, format, args)); /* a cut sentence is still one */
     va_end(args);
     return rc;
 }
@@ -84,7 +85,8 @@ static int connect_phrd(struct phr_client *c)
     if (rc == 0)
         rc = caller_open(path, IPC_ROLE_TOOL, &c->caller);
     if (rc < 0)
-        return client_fail(c, rc, "phrd does not answer at %s; start it: systemctl start phrd", path);
+        return client_fail(
+            c, rc, "phrd does not answer at %s; start it: systemctl start phrd", path);
     return 0;
 }
 
@@ -122,7 +124,8 @@ int client_open_dir(struct phr_client *c, const char *rel, int *out_fd)
     if (rc == 0)
         rc = fdio_open_dir(AT_FDCWD, path, out_fd);
     if (rc == -ENOENT)
-        return client_fail(c, PHR_E_CONFIG, "there is no realm at %s; make one with 'phr init'",
+        return client_fail(c, PHR_E_CONFIG,
+                           "there is no realm at %s; make one with 'phr init'",
                            c->config.home);
     if (rc < 0)
         return client_fail_plain(c, rc, path);
@@ -145,13 +148,15 @@ static int load_bytes(struct phr_client *c, const char *rel, struct writer *out_
     return writer_ok(out_bytes) ? 0 : -ENOMEM;
 }
 
-int client_load_authority(struct phr_client *c, struct writer *out_bytes, struct card *out_card)
+int client_load_authority(struct phr_client *c, struct writer *out_bytes,
+                          struct card *out_card)
 {
     struct card card;
     int rc = load_bytes(c, "authority.card", out_bytes);
 
     if (rc == -ENOENT)
-        return client_fail(c, PHR_E_CONFIG, "there is no realm at %s; make one with 'phr init'",
+        return client_fail(c, PHR_E_CONFIG,
+                           "there is no realm at %s; make one with 'phr init'",
                            c->config.home);
     if (rc == 0)
         rc = card_decode(writer_done(out_bytes), &card);
@@ -162,8 +167,9 @@ int client_load_authority(struct phr_client *c, struct writer *out_bytes, struct
     return rc < 0 ? client_fail_plain(c, rc, "realm/authority.card") : 0;
 }
 
-int client_load_card(struct phr_client *c, const char *rel, const struct verify_key *authority,
-                     struct writer *out_bytes, struct card *out_card)
+int client_load_card(struct phr_client *c, const char *rel,
+                     const struct verify_key *authority, struct writer *out_bytes,
+                     struct card *out_card)
 {
     int rc = load_bytes(c, rel, out_bytes);
 

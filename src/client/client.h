@@ -14,7 +14,11 @@
 #include "ledger/verify.h"
 #include "phr/identity.h"
 
-enum { CLIENT_CALL_TIMEOUT_MS = 30 * 1000, CLIENT_ID_BYTES_MAX = 200, CLIENT_FILE_NAME_MAX = 255 };
+enum {
+    CLIENT_CALL_TIMEOUT_MS = 30 * 1000,
+    CLIENT_ID_BYTES_MAX = 200,
+    CLIENT_FILE_NAME_MAX = 255
+};
 
 struct phr_client {
     struct config config;
@@ -28,15 +32,15 @@ struct phr_identity {
     struct phr_client *client;
     struct keyring *ring;
     struct sign_key *sign;
-    struct card card;            /* hash is zero while it is a request */
+    struct card card; /* hash is zero while it is a request */
     struct card authority;
     struct card srs;
     struct verify_anchor anchor;
-    uint8_t *pass;               /* SECRET: to save the keyring again; arena */
+    uint8_t *pass; /* SECRET: to save the keyring again; arena */
     size_t pass_bytes;
-    char path[PATH_MAX];         /* of the keyring file */
+    char path[PATH_MAX]; /* of the keyring file */
     char user_hex[33];
-    bool is_changed;             /* the keyring is saved when it is locked again */
+    bool is_changed; /* the keyring is saved when it is locked again */
 };
 
 /* Sets the sentence and returns rc. */
@@ -55,9 +59,11 @@ int client_get_host(struct phr_client *c, struct id16 *out_host) PHR_MUST_CHECK;
 /* Directories of PHR_HOME. */
 int client_open_dir(struct phr_client *c, const char *rel, int *out_fd) PHR_MUST_CHECK;
 /* The realm's public card, checked: authority.card by itself, others by the authority. */
-int client_load_authority(struct phr_client *c, struct writer *out_bytes, struct card *out_card) PHR_MUST_CHECK;
-int client_load_card(struct phr_client *c, const char *rel, const struct verify_key *authority,
-                     struct writer *out_bytes, struct card *out_card) PHR_MUST_CHECK;
+int client_load_authority(struct phr_client *c, struct writer *out_bytes,
+                          struct card *out_card) PHR_MUST_CHECK;
+int client_load_card(struct phr_client *c, const char *rel,
+                     const struct verify_key *authority, struct writer *out_bytes,
+                     struct card *out_card) PHR_MUST_CHECK;
 
 static inline void caller_reply_fini_scope(struct caller_reply *r)
 {

@@ -54,8 +54,8 @@ int compartment_new(const struct class_ctx *ctx, struct compartment *out)
     return 0;
 }
 
-int compartment_open_sealed(const struct replica_class *from, const struct scalar *owner_b,
-                            struct compartment *out)
+int compartment_open_sealed(const struct replica_class *from,
+                            const struct scalar *owner_b, struct compartment *out)
 {
     scoped(secret_free) uint8_t *plain = secret_alloc(RECORD_SECRET_BYTES);
     struct compartment c = { .ctx = from->ctx, .a_pub = from->a };
@@ -91,7 +91,8 @@ int compartment_open_sealed(const struct replica_class *from, const struct scala
     return 0;
 }
 
-int compartment_record(const struct compartment *c, const struct point *owner, struct writer *out)
+int compartment_record(const struct compartment *c, const struct point *owner,
+                       struct writer *out)
 {
     scoped(secret_free) uint8_t *plain = secret_alloc(RECORD_SECRET_BYTES);
     uint8_t sealed[RECORD_SECRET_BYTES + SEAL_EXTRA_BYTES];
@@ -115,10 +116,13 @@ int compartment_record(const struct compartment *c, const struct point *owner, s
 }
 
 /* NK is the only key of the class root's header: one re-encryption gives a reader the names. */
-int compartment_names_header(const struct compartment *c, uint32_t hdr_gen, struct writer *out)
+int compartment_names_header(const struct compartment *c, uint32_t hdr_gen,
+                             struct writer *out)
 {
     scoped(secret_free) struct symkey *kek = secret_alloc(sizeof *kek);
-    const struct file_ctx ctx = { .class_ctx = c->ctx, .file = c->ctx.class_id, .hdr_gen = hdr_gen };
+    const struct file_ctx ctx = { .class_ctx = c->ctx,
+                                  .file = c->ctx.class_id,
+                                  .hdr_gen = hdr_gen };
     const struct file_key key = { .gen = NAMES_KEY_GEN, .key = c->nk };
     struct capsule capsule;
     struct digest commit;
@@ -136,8 +140,8 @@ int compartment_names_header(const struct compartment *c, uint32_t hdr_gen, stru
  * Who may enter a compartment is decided by grants before these bits are looked at, so the
  * root's mode stands in nobody's way.
  */
-int compartment_root(const struct compartment *c, const char *patient_name, const char *name,
-                     struct writer *out)
+int compartment_root(const struct compartment *c, const char *patient_name,
+                     const char *name, struct writer *out)
 {
     scoped(writer_fini) struct writer sealed;
     struct row_time now = { .s = (int64_t)clock_realtime_s() };
@@ -170,8 +174,8 @@ static void copy_name(struct view name, char *out)
     out[n] = '\0';
 }
 
-int compartment_names(const struct compartment *c, const struct replica *r, char *out_patient,
-                      char *out_name)
+int compartment_names(const struct compartment *c, const struct replica *r,
+                      char *out_patient, char *out_name)
 {
     const struct replica_row *found = replica_find_row(r, &c->ctx.class_id);
     struct writer plain;

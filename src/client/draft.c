@@ -67,7 +67,8 @@ static int sign_draft(const struct draft *d, struct phr_owner *o, struct writer 
     for (uint16_t k = 0; k < d->count; k++) {
         if (!writer_ok(&d->changes[k].body))
             return -ENOMEM;
-        changes[k] = (struct change){ d->changes[k].type, writer_done(&d->changes[k].body) };
+        changes[k] =
+            (struct change){ d->changes[k].type, writer_done(&d->changes[k].body) };
     }
     rc = client_get_host(o->client, &op.host);
     if (rc < 0)
@@ -79,7 +80,8 @@ static int sign_draft(const struct draft *d, struct phr_owner *o, struct writer 
     return op_encode(&op, out_op);
 }
 
-static int push(const struct draft *d, struct phr_owner *o, struct view op, uint64_t *out_seq)
+static int push(const struct draft *d, struct phr_owner *o, struct view op,
+                uint64_t *out_seq)
 {
     scoped(caller_reply_fini) struct caller_reply reply = { 0 };
     scoped(writer_fini) struct writer ask;
@@ -96,7 +98,8 @@ static int push(const struct draft *d, struct phr_owner *o, struct view op, uint
     writer_view(&ask, writer_done(&d->rks));
     if (!writer_ok(&ask) || !writer_ok(&d->rks))
         return -ENOMEM;
-    rc = client_ask(o->client, MSG_OP_PUSH, writer_done(&ask), -1, CLIENT_CALL_TIMEOUT_MS, &reply);
+    rc = client_ask(o->client, MSG_OP_PUSH, writer_done(&ask), -1, CLIENT_CALL_TIMEOUT_MS,
+                    &reply);
     if (rc < 0)
         return rc;
     in = reader_over(view_of(reply.bytes, reply.n));
@@ -123,11 +126,15 @@ int draft_submit(struct draft *d, struct phr_owner *o, uint64_t *out_seq)
     if (rc == 0)
         rc = push(d, o, writer_done(&op), &seq);
     if (rc == PHR_E_EPOCH_HELD)
-        return client_fail(o->client, rc, "another client of this owner is changing these keys; try again "
-                                          "in a minute");
+        return client_fail(
+            o->client, rc,
+            "another client of this owner is changing these keys; try again "
+            "in a minute");
     if (rc < 0 && rc != PHR_E_STALE)
-        return o->client->why[0] ? rc : client_fail(o->client, rc, "the server refused the change: %s",
-                                                    phr_err_text(rc));
+        return o->client->why[0]
+                   ? rc
+                   : client_fail(o->client, rc, "the server refused the change: %s",
+                                 phr_err_text(rc));
     refreshed = replica_refresh(o->replica); /* our entry, verified like anybody's */
     if (refreshed < 0 && !(rc == PHR_E_STALE && refreshed == PHR_E_UNKNOWN_ID))
         return refreshed;

@@ -16,17 +16,16 @@
 #include "client/epoch.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/secret.h"
 #include "client/granting.h"
+#include "client/reseal.h"
 #include "crypto/digest.h"
 #include "crypto/pre_owner.h"
 #include "crypto/pre_writer.h"
-#include "format/snapshot.h"
 
-enum { OBJECT_TIMEOUT_MS = 120 * 1000, HEADERS_PER_OP = OP_CHANGES_MAX, GRANTS_PER_OP = 64 };
+enum { HEADERS_PER_OP = OP_CHANGES_MAX, GRANTS_PER_OP = 64 };
 
 /* EPOCH-5: found out while one epoch change is ended; the next one asks again. */
 struct skips {
@@ -54,7 +53,8 @@ static bool needs_epoch(const struct replica *r, const struct replica_class *new
     return false;
 }
 
-static const struct replica_class *find_old(const struct replica *r, const struct id16 *class_id)
+static const struct replica_class *find_old(const struct replica *r,
+                                            const struct id16 *class_id)
 {
     const struct replica_class *c;
 
@@ -90,164 +90,6 @@ static int push_begin(struct phr_owner *o, const struct class_ctx *ctx)
     return rc;
 }
 
-static int reseal_dentry(const struct compartment *was, const struct compartment *now, struct view bytes,
-                         struct writer *out)
-{
-    scoped(writer_fini) struct writer sealed;
-    struct dentry_row row;
-    struct dentry d;
-    int rc = dentry_row_decode(bytes, &row);
-
-    writer_init(&sealed);
-    if (rc == 0)
-        rc = dentry_open_sealed(&was->rows, &row, &d);
-    if (rc < 0)
-        return rc;
-    row.tag = name_tag(&now->rows, &row.parent, view_of(d.name, d.name_bytes));
-    rc = dentry_seal(&now->rows, &row, &d, &sealed);
-    secret_wipe(&d, sizeof d);
-    if (rc < 0)
-        return rc;
-    row.sealed = writer_done(&sealed);
-    dentry_row_encode(&row, out);
-    return writer_ok(out) ? 0 : -ENOMEM;
-}
-
-static int reseal_inode(const struct compartment *was, const struct compartment *now, struct view bytes,
-                        struct writer *out)
-{
-    scoped(writer_fini) struct writer sealed;
-    struct writer plain;
-    struct inode_row row;
-    struct inode_attr attr;
-    int rc = inode_row_decode(bytes, &row);
-
-    if (rc < 0)
-        return rc;
-    writer_init(&sealed);
-    writer_init(&plain);
-    rc = inode_open_sealed(&was->rows, &row, &plain, &attr);
-    if (rc == 0)
-        rc = inode_seal(&now->rows, &row, &attr, &sealed);
-    inode_plain_free(&plain);
-    if (rc < 0)
-        return rc;
-    row.sealed = writer_done(&sealed);
-    inode_row_encode(&row, out);
-    return writer_ok(out) ? 0 : -ENOMEM;
-}
-
-struct rows {
-    struct view *views; /* each in memory of its own */
-    size_t count;
-};
-
-static void rows_fini(struct rows *rows)
-{
-    for (size_t i = 0; i < rows->count; i++)
-        free((void *)(uintptr_t)rows->views[i].p);
-    free(rows->views);
-    *rows = (struct rows){ 0 };
-}
-
-static inline void rows_fini_scope(struct rows *rows)
-{
-    rows_fini(rows);
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const struct view *x = a;
-    const struct view *y = b;
-
-    return memcmp(x->p, y->p, sizeof(struct id16)); /* both kinds begin with their id */
-}
-
-static int reseal_all(struct phr_owner *o, const struct compartment *was, const struct compartment *now,
-                      enum ledger_row_kind kind, struct rows *out)
-{
-    const struct replica_row *row;
-    size_t all = 0;
-    int rc = 0;
-
-    while (replica_get_row(o->replica, all))
-        all++;
-    out->views = calloc(all ? all : 1, sizeof *out->views);
-    if (!out->views)
-        return -ENOMEM;
-    for (size_t i = 0; rc == 0 && (row = replica_get_row(o->replica, i)) != NULL; i++) {
-        struct writer bytes;
-        size_t n = 0;
-
-        if (row->is_dead || row->row.kind != kind || !id_equal(&row->row.class_id, &was->ctx.class_id))
-            continue;
-        writer_init(&bytes);
-        rc = kind == LEDGER_ROW_DENTRY ? reseal_dentry(was, now, row->bytes, &bytes)
-                                       : reseal_inode(was, now, row->bytes, &bytes);
-        if (rc == 0) {
-            uint8_t *taken = writer_take(&bytes, &n);
-
-            out->views[out->count] = view_of(taken, n);
-            out->count += taken != NULL;
-            rc = taken ? 0 : -ENOMEM;
-        }
-        writer_fini(&bytes);
-        if (i % 256 == 0)
-            client_progress(o->client, "names", i, all);
-    }
-    qsort(out->views, out->count, sizeof *out->views, by_id);
-    return rc;
-}
-
-static int put_object(struct phr_owner *o, struct view bytes, struct digest *out_id)
-{
-    scoped(caller_reply_fini) struct caller_reply reply = { 0 };
-    scoped(close_fd) int fd = memfd_create("object", MFD_CLOEXEC);
-    uint8_t ask[16 + 32 + 8 + 8];
-    struct digest id = digest_sha256(bytes);
-    int rc;
-
-    if (fd < 0)
-        return -errno;
-    rc = fdio_write_all(fd, bytes.p, bytes.n);
-    if (rc < 0)
-        return rc;
-    memcpy(ask, o->identity->ring->user.b, 16);
-    memcpy(ask + 16, id.b, 32);
-    put_le64(ask + 48, 0);
-    put_le64(ask + 56, bytes.n);
-    rc = client_ask(o->client, MSG_OBJECT_PUT, view_of(ask, sizeof ask), fd, OBJECT_TIMEOUT_MS, &reply);
-    if (rc == 0)
-        *out_id = id;
-    return rc < 0 && !o->client->why[0] ? client_fail_plain(o->client, rc, "the object store") : rc;
-}
-
-/* Ciphertext only, whatever lies in it. */
-static int put_namespace(struct phr_owner *o, const struct compartment *was, const struct compartment *now,
-                         struct digest *out_id)
-{
-    scoped(rows_fini) struct rows dentries = { 0 };
-    scoped(rows_fini) struct rows inodes = { 0 };
-    scoped(writer_fini) struct writer object;
-    struct snapshot_rows kinds[SNAPSHOT_KINDS] = { { 0 } };
-    struct snapshot_head head = { .ctx = now->ctx };
-    int rc;
-
-    writer_init(&object);
-    rc = reseal_all(o, was, now, LEDGER_ROW_DENTRY, &dentries);
-    if (rc == 0)
-        rc = reseal_all(o, was, now, LEDGER_ROW_INODE, &inodes);
-    if (rc < 0)
-        return rc;
-    ignored(replica_get_head(o->replica, &head.seq, &head.leaf)); /* there is one: it has a class */
-    kinds[SNAPSHOT_DENTRY] = (struct snapshot_rows){ dentries.views, dentries.count };
-    kinds[SNAPSHOT_INODE] = (struct snapshot_rows){ inodes.views, inodes.count };
-    rc = snapshot_encode(&head, kinds, &object);
-    if (rc == 0)
-        rc = put_object(o, writer_done(&object), out_id);
-    return rc;
-}
-
 static int push_epoch(struct phr_owner *o, const struct class_ctx *old)
 {
     scoped(compartment_fini) struct compartment was = { 0 };
@@ -255,7 +97,8 @@ static int push_epoch(struct phr_owner *o, const struct class_ctx *old)
     scoped(writer_fini) struct writer record;
     scoped(writer_fini) struct writer names;
     scoped(draft_fini) struct draft d = { 0 };
-    const struct replica_header *old_names = replica_find_header(o->replica, &old->class_id);
+    const struct replica_header *old_names =
+        replica_find_header(o->replica, &old->class_id);
     struct class_ctx ctx = *old;
     struct epoch_change change = { 0 };
     int rc = old_names ? owner_open_epoch(o, old, &was) : PHR_E_NO_HEADER;
@@ -270,7 +113,7 @@ static int push_epoch(struct phr_owner *o, const struct class_ctx *old)
     if (rc == 0)
         rc = compartment_names_header(&now, old_names->ctx.hdr_gen + 1, &names);
     if (rc == 0)
-        rc = put_namespace(o, &was, &now, &change.object_id);
+        rc = reseal_namespace(o, &was, &now, &change.object_id);
     if (rc == 0)
         rc = draft_init(&d, old);
     if (rc < 0)
@@ -287,15 +130,16 @@ static int push_epoch(struct phr_owner *o, const struct class_ctx *old)
 /* ---- grants for those who stay ---- */
 
 /* The same reader, rights, time and purpose in the newest epoch, revoked or not: he was seen to. */
-static bool has_successor(const struct replica *r, const struct grant *old, const struct class_ctx *newest)
+static bool has_successor(const struct replica *r, const struct grant *old,
+                          const struct class_ctx *newest)
 {
     const struct replica_grant *g;
 
     for (size_t i = 0; (g = replica_get_grant(r, i)) != NULL; i++) {
         if (class_ctx_equal(&g->grant.ctx.class_ctx, newest) &&
-            id_equal(&g->grant.ctx.reader, &old->ctx.reader) && g->grant.rights == old->rights &&
-            g->grant.not_after_s == old->not_after_s && g->grant.purpose == old->purpose &&
-            g->grant.max_opens == old->max_opens)
+            id_equal(&g->grant.ctx.reader, &old->ctx.reader) &&
+            g->grant.rights == old->rights && g->grant.not_after_s == old->not_after_s &&
+            g->grant.purpose == old->purpose && g->grant.max_opens == old->max_opens)
             return true;
     }
     return false;
@@ -321,8 +165,8 @@ static int skip(struct skips *skips, const struct id16 *grant)
     return 0;
 }
 
-static int push_grants(struct phr_owner *o, const struct replica_class *newest, struct skips *skips,
-                       bool *out_any)
+static int push_grants(struct phr_owner *o, const struct replica_class *newest,
+                       struct skips *skips, bool *out_any)
 {
     scoped(compartment_fini) struct compartment keys = { 0 };
     scoped(draft_fini) struct draft d = { 0 };
@@ -335,13 +179,16 @@ static int push_grants(struct phr_owner *o, const struct replica_class *newest, 
 
     if (rc == 0)
         rc = draft_init(&d, &ctx);
-    for (size_t i = 0; rc == 0 && d.count < room && (g = replica_get_grant(o->replica, i)) != NULL;
+    for (size_t i = 0;
+         rc == 0 && d.count < room && (g = replica_get_grant(o->replica, i)) != NULL;
          i++) {
-        const struct replica_class *of = replica_find_epoch(o->replica, &g->grant.ctx.class_ctx);
+        const struct replica_class *of =
+            replica_find_epoch(o->replica, &g->grant.ctx.class_ctx);
 
         if (g->is_revoked || !is_of(&g->grant.ctx.class_ctx, &ctx.class_id) || !of ||
             of->state != LEDGER_EPOCH_OLD || g->grant.not_after_s <= now_s ||
-            has_successor(o->replica, &g->grant, &ctx) || is_skipped(skips, &g->grant.ctx.grant))
+            has_successor(o->replica, &g->grant, &ctx) ||
+            is_skipped(skips, &g->grant.ctx.grant))
             continue;
         last = g->grant.ctx.grant;
         rc = granting_add(o, &keys, &g->grant, &d);
@@ -365,12 +212,14 @@ static int push_grants(struct phr_owner *o, const struct replica_class *newest, 
 
 /* ---- headers ---- */
 
-static int rewrap(struct phr_owner *o, const struct replica_header *from, const struct compartment *was,
-                  const struct compartment *now, struct draft *d)
+static int rewrap(struct phr_owner *o, const struct replica_header *from,
+                  const struct compartment *was, const struct compartment *now,
+                  struct draft *d)
 {
     scoped(secret_free) struct symkey *kek = secret_alloc(sizeof *kek);
     scoped(writer_fini) struct writer out;
-    struct file_ctx ctx = { .class_ctx = now->ctx, .file = from->ctx.file,
+    struct file_ctx ctx = { .class_ctx = now->ctx,
+                            .file = from->ctx.file,
                             .hdr_gen = from->ctx.hdr_gen + 1 };
     struct header_change change = { .file = ctx.file, .hdr_gen = ctx.hdr_gen };
     struct file_key keys[FK_COUNT_MAX];
@@ -386,7 +235,8 @@ static int rewrap(struct phr_owner *o, const struct replica_header *from, const 
     if (rc == 0)
         rc = header_open_sealed(&h, kek, keys, &count);
     if (rc < 0)
-        return client_fail(o->client, rc, "a file's header does not open with the owner's key: %s",
+        return client_fail(o->client, rc,
+                           "a file's header does not open with the owner's key: %s",
                            phr_err_text(rc));
     rc = pre_encaps(&now->a_pub, &ctx, &capsule, kek, &commit);
     if (rc == 0)
@@ -405,8 +255,8 @@ static bool is_left(const struct replica_header *h, const struct class_ctx *newe
            h->ctx.class_ctx.epoch < newest->epoch;
 }
 
-static void count_headers(const struct replica *r, const struct class_ctx *newest, uint64_t *out_left,
-                          uint64_t *out_all)
+static void count_headers(const struct replica *r, const struct class_ctx *newest,
+                          uint64_t *out_left, uint64_t *out_all)
 {
     const struct replica_header *h;
 
@@ -420,7 +270,8 @@ static void count_headers(const struct replica *r, const struct class_ctx *newes
     }
 }
 
-static int push_headers(struct phr_owner *o, const struct replica_class *newest, uint64_t *out_count)
+static int push_headers(struct phr_owner *o, const struct replica_class *newest,
+                        uint64_t *out_count)
 {
     scoped(compartment_fini) struct compartment now = { 0 };
     scoped(compartment_fini) struct compartment was = { 0 };
@@ -433,7 +284,8 @@ static int push_headers(struct phr_owner *o, const struct replica_class *newest,
 
     if (rc == 0)
         rc = draft_init(&d, &ctx);
-    for (size_t i = 0; rc == 0 && d.count < HEADERS_PER_OP && (h = replica_get_header(o->replica, i)) != NULL;
+    for (size_t i = 0; rc == 0 && d.count < HEADERS_PER_OP &&
+                       (h = replica_get_header(o->replica, i)) != NULL;
          i++) {
         if (!is_left(h, &ctx))
             continue;
@@ -457,7 +309,8 @@ static int push_headers(struct phr_owner *o, const struct replica_class *newest,
 
 /* ---- retire-epoch ---- */
 
-static int push_retire(struct phr_owner *o, const struct class_ctx *newest, const struct class_ctx *old)
+static int push_retire(struct phr_owner *o, const struct class_ctx *newest,
+                       const struct class_ctx *old)
 {
     scoped(draft_fini) struct draft d = { 0 };
     uint8_t body[CLASS_CTX_BYTES];
@@ -514,7 +367,8 @@ static int step(struct phr_owner *o, const struct id16 *class_id, struct skips *
     return push_retire(o, &ctx, &old_ctx);
 }
 
-int epoch_finish(struct phr_owner *o, const struct id16 *class_id, struct epoch_done *out_done)
+int epoch_finish(struct phr_owner *o, const struct id16 *class_id,
+                 struct epoch_done *out_done)
 {
     struct epoch_done none = { 0 };
     struct epoch_done *done = out_done ? out_done : &none;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "base/cursor.h"
 
 enum { IDMAP_ROOM_FIRST = 64 };
@@ -18,7 +19,8 @@ static size_t slot_of(const struct idmap *m, const struct id16 *key)
 {
     size_t at = (size_t)get_le64(key->b) & (m->room - 1);
 
-    while (m->places[at] != IDMAP_NONE && memcmp(m->keys[at].b, key->b, sizeof key->b) != 0)
+    while (m->places[at] != IDMAP_NONE &&
+           memcmp(m->keys[at].b, key->b, sizeof key->b) != 0)
         at = (at + 1) & (m->room - 1);
     return at;
 }
@@ -30,7 +32,8 @@ uint32_t idmap_get(const struct idmap *m, const struct id16 *key)
 
 static int grow(struct idmap *m)
 {
-    struct idmap bigger = { .room = m->room ? m->room * 2 : IDMAP_ROOM_FIRST, .used = m->used };
+    struct idmap bigger = { .room = m->room ? m->room * 2 : IDMAP_ROOM_FIRST,
+                            .used = m->used };
 
     bigger.keys = calloc(bigger.room, sizeof *bigger.keys);
     bigger.places = malloc(bigger.room * sizeof *bigger.places);
@@ -55,7 +58,10 @@ static int grow(struct idmap *m)
 int idmap_put(struct idmap *m, const struct id16 *key, uint32_t place)
 {
     size_t at;
-    int rc = m->used * 2 >= m->room ? grow(m) : 0;
+    int rc;
+
+    INVARIANT(place != IDMAP_NONE); /* an empty slot in the middle would hide what lies behind it */
+    rc = m->used * 2 >= m->room ? grow(m) : 0;
 
     if (rc < 0)
         return rc;

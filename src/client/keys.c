@@ -12,7 +12,9 @@
 #include "crypto/digest.h"
 #include "crypto/pre.h"
 
-enum { CLOCK_SKEW_S = 300 }; /* a card is valid this long before it was made: clocks differ */
+enum {
+    CLOCK_SKEW_S = 300
+}; /* a card is valid this long before it was made: clocks differ */
 
 /* A file name of one part that no shell, listing or temporary file trips over. */
 bool keys_name_is_valid(const char *name)
@@ -54,7 +56,8 @@ static int dup_bytes(struct view from, uint8_t **io_to, size_t *out_n)
 
 int keys_set_card(struct phr_identity *i, struct view card, bool is_approved)
 {
-    int rc = is_approved ? card_decode(card, &i->card) : card_request_decode(card, &i->card);
+    int rc =
+        is_approved ? card_decode(card, &i->card) : card_request_decode(card, &i->card);
 
     if (rc == 0)
         rc = dup_bytes(card, &i->ring->card, &i->ring->card_bytes);
@@ -65,7 +68,8 @@ int keys_set_card(struct phr_identity *i, struct view card, bool is_approved)
 
 int keys_set_anchors(struct phr_identity *i, struct view authority, struct view srs)
 {
-    int rc = dup_bytes(authority, &i->ring->authority_card, &i->ring->authority_card_bytes);
+    int rc =
+        dup_bytes(authority, &i->ring->authority_card, &i->ring->authority_card_bytes);
 
     if (rc == 0)
         rc = card_decode(authority, &i->authority);
@@ -98,7 +102,8 @@ static int make_request(struct phr_identity *i, const struct keys_wish *wish)
     card.not_before_s = now - CLOCK_SKEW_S;
     card.not_after_s = wish->not_after_s;
     card.serial = now;
-    ignored(snprintf(card.label, sizeof card.label, "%s", wish->label)); /* checked by the caller */
+    ignored(snprintf(card.label, sizeof card.label, "%s",
+                     wish->label)); /* checked by the caller */
     rc = pre_public(i->ring->b, &card.b);
     if (rc == 0)
         rc = card_request_encode(&card, i->sign, i->ring->b, &out);
@@ -108,8 +113,8 @@ static int make_request(struct phr_identity *i, const struct keys_wish *wish)
     return rc;
 }
 
-int keys_new(struct phr_client *c, const struct keys_wish *wish, const struct phr_passphrase *pass,
-             struct phr_identity **out_identity)
+int keys_new(struct phr_client *c, const struct keys_wish *wish,
+             const struct phr_passphrase *pass, struct phr_identity **out_identity)
 {
     scoped(phr_identity_lock) struct phr_identity *i = calloc(1, sizeof *i);
     struct phr_passphrase asked = *pass;
@@ -122,7 +127,8 @@ int keys_new(struct phr_client *c, const struct keys_wish *wish, const struct ph
     if (rc < 0)
         return rc;
     if (access(i->path, F_OK) == 0)
-        return client_fail(c, PHR_E_EXISTS, "%s exists already; nothing was changed", i->path);
+        return client_fail(c, PHR_E_EXISTS, "%s exists already; nothing was changed",
+                           i->path);
     asked.is_new = true;
     rc = ask_passphrase(c, &asked, &i->pass, &i->pass_bytes);
     if (rc == 0)
@@ -139,7 +145,8 @@ int keys_new(struct phr_client *c, const struct keys_wish *wish, const struct ph
     return 0;
 }
 
-static int chown_like(int dir, const char *name, const char *keyring_user, const struct stat *was)
+static int chown_like(int dir, const char *name, const char *keyring_user,
+                      const struct stat *was)
 {
     uid_t uid = was ? was->st_uid : geteuid();
     gid_t gid = was ? was->st_gid : getegid();
@@ -174,6 +181,8 @@ int keys_save(struct phr_identity *i, const char *keyring_user)
         return PHR_E_USAGE;
     *slash = '\0';
     rc = fdio_open_dir(AT_FDCWD, dir_path[0] ? dir_path : "/", &dir);
+    if (rc == 0 && faccessat(dir, ".", W_OK | X_OK, AT_EACCESS) < 0)
+        rc = -errno; /* before the second that sealing takes */
     if (rc == 0)
         rc = keyring_seal(i->ring, view_of(i->pass, i->pass_bytes), &out);
     if (rc < 0)
@@ -187,10 +196,12 @@ int keys_save(struct phr_identity *i, const char *keyring_user)
     return rc;
 }
 
-int keys_approve(struct phr_identity *authority, struct view request, struct writer *out_card)
+int keys_approve(struct phr_identity *authority, struct view request,
+                 struct writer *out_card)
 {
     if (authority->card.role != CARD_AUTHORITY)
-        return client_fail(authority->client, PHR_E_RIGHTS, "only the authority's keyring signs cards");
+        return client_fail(authority->client, PHR_E_RIGHTS,
+                           "only the authority's keyring signs cards");
     return card_approve(request, authority->sign, out_card);
 }
 

@@ -17,15 +17,19 @@ struct keys_wish {
  * New keys, passphrase and request; nothing is saved yet. An owner's user is the hash of his
  * key. authority and srs become the keyring's anchors (empty views: none yet).
  */
-int keys_new(struct phr_client *c, const struct keys_wish *wish, const struct phr_passphrase *pass,
+int keys_new(struct phr_client *c, const struct keys_wish *wish,
+             const struct phr_passphrase *pass,
              struct phr_identity **out_identity) PHR_MUST_CHECK;
 /* Puts this card (or the trust anchors) into the keyring in memory. */
-int keys_set_card(struct phr_identity *i, struct view card, bool is_approved) PHR_MUST_CHECK;
-int keys_set_anchors(struct phr_identity *i, struct view authority, struct view srs) PHR_MUST_CHECK;
+int keys_set_card(struct phr_identity *i, struct view card,
+                  bool is_approved) PHR_MUST_CHECK;
+int keys_set_anchors(struct phr_identity *i, struct view authority,
+                     struct view srs) PHR_MUST_CHECK;
 /* Writes the keyring file, 0600, owner kept. About a second. */
 int keys_save(struct phr_identity *i, const char *keyring_user) PHR_MUST_CHECK;
 /* Signs a request as the authority: a card. */
-int keys_approve(struct phr_identity *authority, struct view request, struct writer *out_card) PHR_MUST_CHECK;
+int keys_approve(struct phr_identity *authority, struct view request,
+                 struct writer *out_card) PHR_MUST_CHECK;
 /* Unlocks keys/authority.keyring. */
 int keys_unlock_authority(struct phr_client *c, const struct phr_passphrase *pass,
                           struct phr_identity **out_identity) PHR_MUST_CHECK;

@@ -5,7 +5,8 @@
 #include "client/epoch.h"
 #include "crypto/digest.h"
 
-static const struct keyring_pin *find_pin(const struct keyring *ring, const struct id16 *patient)
+static const struct keyring_pin *find_pin(const struct keyring *ring,
+                                          const struct id16 *patient)
 {
     for (size_t i = 0; i < ring->pin_count; i++) {
         if (id_equal(&ring->pins[i].patient, patient))
@@ -14,8 +15,8 @@ static const struct keyring_pin *find_pin(const struct keyring *ring, const stru
     return NULL;
 }
 
-int phr_owner_open(struct phr_client *c, struct phr_identity *identity, enum phr_owner_flags flags,
-                   struct phr_owner **out_owner)
+int phr_owner_open(struct phr_client *c, struct phr_identity *identity,
+                   enum phr_owner_flags flags, struct phr_owner **out_owner)
 {
     scoped(phr_owner_close) struct phr_owner *o = calloc(1, sizeof *o);
     int rc;
@@ -29,7 +30,8 @@ int phr_owner_open(struct phr_client *c, struct phr_identity *identity, enum phr
         return client_fail(c, PHR_E_RIGHTS, "%s owns no records: give the patient's id",
                            identity->card.label);
     if (!identity->ring->is_approved)
-        return client_fail(c, PHR_E_CARD, "the patient's card is not approved by the authority yet");
+        return client_fail(c, PHR_E_CARD,
+                           "the patient's card is not approved by the authority yet");
     rc = replica_new(c, &identity->ring->user, &identity->anchor,
                      find_pin(identity->ring, &identity->ring->user), &o->replica);
     if (rc == 0)
@@ -51,7 +53,8 @@ void phr_owner_close(struct phr_owner *o)
     if (!o)
         return;
     if (o->replica)
-        ignored(owner_pin(o)); /* a lower pin only means less protection until the next command */
+        ignored(owner_pin(
+            o)); /* a lower pin only means less protection until the next command */
     replica_free(o->replica);
     free(o);
 }
@@ -63,7 +66,8 @@ int owner_pin(struct phr_owner *o)
     struct keyring_pin pin = { .patient = ring->user };
     int rc;
 
-    if (!replica_get_head(o->replica, &pin.seq, &pin.leaf) || (old && old->seq == pin.seq))
+    if (!replica_get_head(o->replica, &pin.seq, &pin.leaf) ||
+        (old && old->seq == pin.seq))
         return 0;
     rc = keyring_pin(ring, &pin);
     if (rc == 0)
@@ -71,14 +75,16 @@ int owner_pin(struct phr_owner *o)
     return rc;
 }
 
-int owner_open_epoch(struct phr_owner *o, const struct class_ctx *ctx, struct compartment *out)
+int owner_open_epoch(struct phr_owner *o, const struct class_ctx *ctx,
+                     struct compartment *out)
 {
     const struct replica_class *c = replica_find_epoch(o->replica, ctx);
 
     return c ? compartment_open_sealed(c, o->identity->ring->b, out) : -ENOENT;
 }
 
-int owner_open_class(struct phr_owner *o, const struct id16 *class_id, struct compartment *out)
+int owner_open_class(struct phr_owner *o, const struct id16 *class_id,
+                     struct compartment *out)
 {
     const struct replica_class *c = replica_find_class(o->replica, class_id);
 
@@ -86,7 +92,8 @@ int owner_open_class(struct phr_owner *o, const struct id16 *class_id, struct co
 }
 
 int owner_each_class(struct phr_owner *o,
-                     int (*on_class)(void *user, const struct replica_class *c, const char *name),
+                     int (*on_class)(void *user, const struct replica_class *c,
+                                     const char *name),
                      void *user)
 {
     const struct replica_class *c;
@@ -128,6 +135,7 @@ int owner_check_compartment(struct phr_owner *o, const char *name)
     rc = owner_each_class(o, on_name, wanted);
     if (rc == 0)
         return client_fail(o->client, PHR_E_UNKNOWN_ID,
-                           "there is no compartment %s; see 'phr compartment list'", name);
+                           "there is no compartment %s; see 'phr compartment list'",
+                           name);
     return rc < 0 ? rc : 0;
 }

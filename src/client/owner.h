@@ -19,7 +19,7 @@ struct draft {
     struct draft_change {
         enum change_type type;
         struct writer body;
-    } *changes; /* OP_CHANGES_MAX of room */
+    } * changes; /* OP_CHANGES_MAX of room */
     uint16_t count;
     struct writer rks;
     uint16_t rk_count;
@@ -41,11 +41,14 @@ void draft_add_rk(struct draft *d, const struct id16 *grant, struct view sealed_
 int draft_submit(struct draft *d, struct phr_owner *o, uint64_t *out_seq) PHR_MUST_CHECK;
 
 /* Keys of the newest epoch of a class, or of just this one. */
-int owner_open_class(struct phr_owner *o, const struct id16 *class_id, struct compartment *out) PHR_MUST_CHECK;
-int owner_open_epoch(struct phr_owner *o, const struct class_ctx *ctx, struct compartment *out) PHR_MUST_CHECK;
+int owner_open_class(struct phr_owner *o, const struct id16 *class_id,
+                     struct compartment *out) PHR_MUST_CHECK;
+int owner_open_epoch(struct phr_owner *o, const struct class_ctx *ctx,
+                     struct compartment *out) PHR_MUST_CHECK;
 /* Once per class, newest epoch; name is its display name. Stops at the first non-zero result. */
 int owner_each_class(struct phr_owner *o,
-                     int (*on_class)(void *user, const struct replica_class *c, const char *name),
+                     int (*on_class)(void *user, const struct replica_class *c,
+                                     const char *name),
                      void *user) PHR_MUST_CHECK;
 /* PHR_E_UNKNOWN_ID unless name is NULL or that of a compartment. */
 int owner_check_compartment(struct phr_owner *o, const char *name) PHR_MUST_CHECK;

@@ -11,158 +11,18 @@
 #include <time.h>
 
 #include "audit/auditcheck.h"
-#include "base/clock.h"
 #include "base/hex.h"
+#include "client/logread.h"
 #include "client/whois.h"
 #include "crypto/digest.h"
-#include "crypto/label.h"
 
 enum {
-    PAGE_ROWS = 1000,
-    MERGE_S = 5,       /* accesses of one kind closer than this are one row */
-    MERGE_BACK = 64,   /* how many rows back a like one is looked for */
+    MERGE_S = 5,     /* accesses of one kind closer than this are one row */
+    MERGE_BACK = 64, /* how many rows back a like one is looked for */
     PROGRAM_BYTES = 64,
     REASON_BYTES = 256,
     AUDIT_TIMEOUT_MS = 60 * 1000
 };
-
-struct reading {
-    struct phr_client *client;
-    const struct phr_identity *viewer;
-    bool needs_proof;
-    /* Called for each row; stops at the first non-zero result. */
-    int (*on_row)(void *user, const struct auditlog_row *row);
-    void *user;
-};
-
-/* ---- fetching ---- */
-
-static void add_proof(const struct reading *r, uint64_t from, uint32_t count, struct writer *ask)
-{
-    scoped(writer_fini) struct writer proof;
-    scoped(writer_fini) struct writer what;
-    const struct phr_identity *i = r->viewer;
-    const struct verify_key ed = sign_key_public(i->sign);
-    const uint64_t now_s = clock_realtime_s();
-    struct digest digest;
-    struct signature sig;
-
-    writer_init(&proof);
-    writer_init(&what);
-    writer_text(&what, "audit");
-    writer_bytes(&what, i->ring->user.b, sizeof i->ring->user.b);
-    writer_u64(&what, now_s);
-    writer_u64(&what, from);
-    writer_u32(&what, count);
-    digest = digest_sha256(writer_done(&what));
-    sig = sign_labelled(i->sign, LABEL_OPEN, &digest);
-    writer_bytes(&proof, i->ring->user.b, sizeof i->ring->user.b);
-    writer_u64(&proof, now_s);
-    writer_bytes(&proof, ed.b, sizeof ed.b);
-    writer_bytes(&proof, sig.b, sizeof sig.b);
-    writer_lp(ask, writer_done(&proof));
-}
-
-static int fetch(struct reading *r, uint64_t from, uint32_t count, struct caller_reply *out_reply)
-{
-    scoped(writer_fini) struct writer ask;
-
-    writer_init(&ask);
-    writer_u64(&ask, from);
-    writer_u32(&ask, count);
-    if (r->needs_proof)
-        add_proof(r, from, count, &ask);
-    else
-        writer_lp(&ask, (struct view){ 0 });
-    if (!writer_ok(&ask))
-        return -ENOMEM;
-    return client_ask(r->client, MSG_AUDIT_FETCH, writer_done(&ask), -1, AUDIT_TIMEOUT_MS, out_reply);
-}
-
-/* Root reads all; others need a patient's signature and see that patient's records. */
-static int fetch_allowed(struct reading *r, uint64_t from, uint32_t count, struct caller_reply *out_reply)
-{
-    int rc = fetch(r, from, count, out_reply);
-
-    if (rc != PHR_E_RIGHTS && rc != -EPERM && rc != -EACCES)
-        return rc;
-    if (!r->viewer || r->viewer->card.role != CARD_OWNER || r->needs_proof)
-        return client_fail(r->client, PHR_E_RIGHTS, "the log is for root, and for patients with "
-                                                    "--as and their own keyring");
-    r->needs_proof = true;
-    return fetch(r, from, count, out_reply);
-}
-
-static int read_page(struct reading *r, uint64_t from, uint32_t count, uint64_t *out_size, uint32_t *out_rows)
-{
-    scoped(caller_reply_fini) struct caller_reply reply = { 0 };
-    struct reader in;
-    uint32_t rows;
-    int rc = fetch_allowed(r, from, count, &reply);
-
-    if (rc < 0)
-        return rc;
-    in = reader_over(view_of(reply.bytes, reply.n));
-    *out_size = reader_u64(&in);
-    rows = reader_u32(&in);
-    for (uint32_t i = 0; i < rows && rc == 0; i++) {
-        struct auditlog_row row;
-
-        rc = auditlog_row_decode(&in, &row);
-        if (rc == 0)
-            rc = r->on_row(r->user, &row);
-    }
-    if (rc == 0 && !reader_done(&in))
-        rc = PHR_E_PROTOCOL;
-    *out_rows = rows;
-    return rc;
-}
-
-/* The server cannot open one of these: which one? */
-static int find_sealed(struct reading *r, uint64_t from, uint64_t end, uint64_t *out_index)
-{
-    for (uint64_t at = from; at < end && at < from + PAGE_ROWS; at++) {
-        scoped(caller_reply_fini) struct caller_reply reply = { 0 };
-        int rc = fetch_allowed(r, at, 1, &reply);
-
-        if (rc == PHR_E_SEAL || rc == PHR_E_AUDIT_BROKEN) {
-            *out_index = at;
-            return 0;
-        }
-        if (rc < 0)
-            return rc;
-    }
-    return -ENOENT;
-}
-
-/* Rows 0..end-1 (end 0: as many as there are when the first page is read). */
-static int read_all(struct reading *r, uint64_t end, uint64_t *out_bad_index)
-{
-    uint64_t at = 0;
-    uint64_t size = end;
-    uint32_t rows = 0;
-    int rc = 0;
-
-    *out_bad_index = UINT64_MAX;
-    do {
-        const uint64_t left = end ? end - at : PAGE_ROWS;
-        uint64_t now_size = 0;
-
-        rc = read_page(r, at, left < PAGE_ROWS ? (uint32_t)left : PAGE_ROWS, &now_size, &rows);
-        if (rc == PHR_E_SEAL || rc == PHR_E_AUDIT_BROKEN) {
-            if (find_sealed(r, at, end ? end : UINT64_MAX, out_bad_index) == 0)
-                rc = PHR_E_AUDIT_BROKEN;
-            return rc;
-        }
-        if (end == 0) {
-            end = now_size;
-            size = now_size;
-        }
-        at += rows;
-        client_progress(r->client, "log", at, size);
-    } while (rc == 0 && rows > 0 && at < end);
-    return rc;
-}
 
 /* ---- showing ---- */
 
@@ -201,27 +61,31 @@ static bool is_wanted(const struct showing *s, const struct event *e)
 {
     const struct phr_audit_wish *w = s->wish;
 
-    return matches_name(s->whois, &e->user, w->who) && matches_name(s->whois, &e->patient, w->patient) &&
+    return matches_name(s->whois, &e->user, w->who) &&
+           matches_name(s->whois, &e->patient, w->patient) &&
            (s->op == 0 || s->op == e->type) && e->time_s >= w->since_s &&
            (w->until_s == 0 || e->time_s <= w->until_s) &&
-           (w->outcome == PHR_AUDIT_ANY || (w->outcome == PHR_AUDIT_OK) == (e->outcome == 0));
+           (w->outcome == PHR_AUDIT_ANY ||
+            (w->outcome == PHR_AUDIT_OK) == (e->outcome == 0));
 }
 
 /* What a program does many times over; grants, revocations and logins always stand alone. */
 static bool is_access(enum event_type t)
 {
-    return t == EVENT_OPEN || t == EVENT_RELEASE || t == EVENT_RELEASE_AHEAD || t == EVENT_RELEASE_NAMES ||
-           t == EVENT_RENEW || t == EVENT_WRITE || t == EVENT_DENIED;
+    return t == EVENT_OPEN || t == EVENT_RELEASE || t == EVENT_RELEASE_AHEAD ||
+           t == EVENT_RELEASE_NAMES || t == EVENT_RENEW || t == EVENT_WRITE ||
+           t == EVENT_DENIED;
 }
 
 static bool is_like(const struct item *a, const struct item *b)
 {
-    return is_access(a->e.type) && a->e.type == b->e.type && a->e.outcome == b->e.outcome && a->e.uid == b->e.uid &&
+    return is_access(a->e.type) && a->e.type == b->e.type &&
+           a->e.outcome == b->e.outcome && a->e.uid == b->e.uid &&
            a->e.purpose == b->e.purpose && id_equal(&a->e.user, &b->e.user) &&
            id_equal(&a->e.host, &b->e.host) && id_equal(&a->e.patient, &b->e.patient) &&
-           id_equal(&a->e.class_id, &b->e.class_id) && strcmp(a->program, b->program) == 0 &&
-           strcmp(a->reason, b->reason) == 0 && b->e.time_s <= a->last_s + MERGE_S &&
-           b->e.time_s + MERGE_S >= a->last_s;
+           id_equal(&a->e.class_id, &b->e.class_id) &&
+           strcmp(a->program, b->program) == 0 && strcmp(a->reason, b->reason) == 0 &&
+           b->e.time_s <= a->last_s + MERGE_S && b->e.time_s + MERGE_S >= a->last_s;
 }
 
 static bool merge(struct showing *s, const struct item *item)
@@ -298,21 +162,24 @@ static int on_shown_row(void *user, const struct auditlog_row *row)
     return keep(s, &item);
 }
 
-static void fill_row(const struct showing *s, const struct item *i, struct phr_audit_row *out)
+static void fill_row(const struct showing *s, const struct item *i,
+                     struct phr_audit_row *out)
 {
     char name[WHOIS_NAME_BYTES];
     time_t at = (time_t)i->e.time_s;
     struct tm tm;
 
-    *out = (struct phr_audit_row){ .index = i->index,
-                                   .index_last = i->index_last,
-                                   .time_s = i->e.time_s,
-                                   .op = event_name(i->e.type),
-                                   .outcome = i->e.outcome,
-                                   .outcome_text = i->e.outcome ? phr_err_text(i->e.outcome) : "ok",
-                                   .uid = i->e.uid,
-                                   .purpose = i->e.purpose == PURPOSE_ANY ? "" : purpose_name(i->e.purpose),
-                                   .count = i->count };
+    *out = (struct phr_audit_row){
+        .index = i->index,
+        .index_last = i->index_last,
+        .time_s = i->e.time_s,
+        .op = event_name(i->e.type),
+        .outcome = i->e.outcome,
+        .outcome_text = i->e.outcome ? phr_err_text(i->e.outcome) : "ok",
+        .uid = i->e.uid,
+        .purpose = i->e.purpose == PURPOSE_ANY ? "" : purpose_name(i->e.purpose),
+        .count = i->count
+    };
     if (gmtime_r(&at, &tm))
         ignored(strftime(out->time, sizeof out->time, "%Y-%m-%dT%H:%M:%SZ", &tm));
     whois_user(s->whois, &i->e.user, name);
@@ -334,18 +201,22 @@ int phr_audit_each(struct phr_client *c, const struct phr_audit_wish *wish,
 {
     scoped(whois_free) struct whois *whois = NULL;
     struct showing s = { .wish = wish };
-    struct reading r = { .client = c, .viewer = wish->viewer, .on_row = on_shown_row, .user = &s };
+    struct logread r = {
+        .client = c, .viewer = wish->viewer, .on_row = on_shown_row, .user = &s
+    };
     uint64_t bad = UINT64_MAX;
     int rc;
 
     c->why[0] = '\0';
     if (wish->op && event_parse(wish->op, &s.op) < 0)
-        return client_fail(c, PHR_E_USAGE, "'%s' is not an operation of the log", wish->op);
+        return client_fail(c, PHR_E_USAGE, "'%s' is not an operation of the log",
+                           wish->op);
     rc = whois_new(c, wish->viewer, &whois);
     s.whois = whois;
     if (rc == 0)
-        rc = read_all(&r, 0, &bad);
-    for (size_t i = wish->limit && wish->limit < s.count ? s.count - (size_t)wish->limit : 0;
+        rc = logread_all(&r, 0, &bad);
+    for (size_t i = wish->limit && wish->limit < s.count ? s.count - (size_t)wish->limit
+                                                         : 0;
          rc == 0 && i < s.count; i++) {
         struct phr_audit_row row;
 
@@ -354,13 +225,15 @@ int phr_audit_each(struct phr_client *c, const struct phr_audit_wish *wish,
     }
     free(s.items);
     if (rc == PHR_E_AUDIT_BROKEN)
-        return client_fail(c, rc, "the log does not verify; 'phr audit verify' says where");
+        return client_fail(c, rc,
+                           "the log does not verify; 'phr audit verify' says where");
     return rc < 0 && !c->why[0] ? client_fail_plain(c, rc, "the log") : rc;
 }
 
 /* ---- proving ---- */
 
-static int find_srs_key(struct phr_client *c, const struct phr_identity *viewer, struct verify_key *out)
+static int find_srs_key(struct phr_client *c, const struct phr_identity *viewer,
+                        struct verify_key *out)
 {
     scoped(writer_fini) struct writer authority_bytes;
     scoped(writer_fini) struct writer srs_bytes;
@@ -382,12 +255,14 @@ static int find_srs_key(struct phr_client *c, const struct phr_identity *viewer,
     return rc;
 }
 
-static int fetch_head(struct phr_client *c, const struct verify_key *srs, struct checkpoint *out)
+static int fetch_head(struct phr_client *c, const struct verify_key *srs,
+                      struct checkpoint *out)
 {
     scoped(caller_reply_fini) struct caller_reply reply = { 0 };
     struct reader in;
     struct view note;
-    int rc = client_ask(c, MSG_AUDIT_HEAD, (struct view){ 0 }, -1, AUDIT_TIMEOUT_MS, &reply);
+    int rc =
+        client_ask(c, MSG_AUDIT_HEAD, (struct view){ 0 }, -1, AUDIT_TIMEOUT_MS, &reply);
 
     if (rc < 0)
         return rc;
@@ -396,7 +271,9 @@ static int fetch_head(struct phr_client *c, const struct verify_key *srs, struct
     if (!reader_done(&in))
         return PHR_E_PROTOCOL;
     rc = checkpoint_check(note, srs, out);
-    return rc < 0 ? client_fail(c, rc, "the log's checkpoint is not signed by the server that this realm trusts")
+    return rc < 0 ? client_fail(c, rc,
+                                "the log's checkpoint is not signed by the server that "
+                                "this realm trusts")
                   : 0;
 }
 
@@ -404,7 +281,9 @@ static int on_checked_row(void *user, const struct auditlog_row *row)
 {
     int rc = auditcheck_row(user, row);
 
-    return rc == PHR_E_AUDIT_BROKEN ? 0 : rc; /* it remembers the first fault; the root may say more */
+    return rc == PHR_E_AUDIT_BROKEN
+               ? 0
+               : rc; /* it remembers the first fault; the root may say more */
 }
 
 /* The zero patient's pin is the log's: size and root. */
@@ -417,14 +296,16 @@ static const struct keyring_pin *find_log_pin(const struct phr_identity *viewer)
     return NULL;
 }
 
-static int check_heads(struct phr_client *c, struct auditcheck *check, const struct checkpoint *head,
-                       const struct keyring_pin *pin)
+static int check_heads(struct phr_client *c, struct auditcheck *check,
+                       const struct checkpoint *head, const struct keyring_pin *pin)
 {
     int rc = 0;
 
     if (pin && pin->seq > head->size)
-        return client_fail(c, PHR_E_ROLLBACK, "the log has %" PRIu64 " records, but this keyring has seen a "
-                                              "signed log of %" PRIu64, head->size, pin->seq);
+        return client_fail(c, PHR_E_ROLLBACK,
+                           "the log has %" PRIu64 " records, but this keyring has seen a "
+                           "signed log of %" PRIu64,
+                           head->size, pin->seq);
     if (pin) {
         struct checkpoint seen = { .size = pin->seq, .root = pin->leaf };
 
@@ -454,38 +335,41 @@ static const char *fault_text(enum auditcheck_fault fault)
     return "no fault";
 }
 
-static int report(struct phr_client *c, const struct auditcheck *check, uint64_t unsealable,
-                  struct phr_audit_proof *out)
+static int report(struct phr_client *c, const struct auditcheck *check,
+                  uint64_t unsealable, struct phr_audit_proof *out)
 {
     const struct auditcheck_report r = auditcheck_get_report(check);
 
     out->record_count = r.record_count;
-    if (unsealable != UINT64_MAX && (r.fault == AUDITCHECK_NONE || unsealable < r.bad_index)) {
+    if (unsealable != UINT64_MAX &&
+        (r.fault == AUDITCHECK_NONE || unsealable < r.bad_index)) {
         out->bad_index = unsealable;
         out->has_bad_index = true;
-        return client_fail(c, PHR_E_AUDIT_BROKEN, "record %" PRIu64 " does not open any more: it was changed",
+        return client_fail(c, PHR_E_AUDIT_BROKEN,
+                           "record %" PRIu64 " does not open any more: it was changed",
                            unsealable);
     }
     if (r.fault == AUDITCHECK_NONE)
         return 0;
     out->bad_index = r.bad_index;
     out->has_bad_index = true;
-    return client_fail(c, PHR_E_AUDIT_BROKEN, "record %" PRIu64 ": %s", r.bad_index, fault_text(r.fault));
+    return client_fail(c, PHR_E_AUDIT_BROKEN, "record %" PRIu64 ": %s", r.bad_index,
+                       fault_text(r.fault));
 }
 
-static int verify_below(struct phr_client *c, struct phr_identity *viewer, const struct checkpoint *head,
-                        struct phr_audit_proof *out_proof)
+static int verify_below(struct phr_client *c, struct phr_identity *viewer,
+                        const struct checkpoint *head, struct phr_audit_proof *out_proof)
 {
     scoped(auditcheck_free) struct auditcheck *check = NULL;
     const struct keyring_pin *pin = find_log_pin(viewer);
-    struct reading r = { .client = c, .viewer = viewer, .on_row = on_checked_row };
+    struct logread r = { .client = c, .viewer = viewer, .on_row = on_checked_row };
     uint64_t unsealable = UINT64_MAX;
     int rc = auditcheck_new(&check);
 
     r.user = check;
     out_proof->pinned_size = pin ? pin->seq : 0;
     if (rc == 0 && head->size > 0)
-        rc = read_all(&r, head->size, &unsealable); /* AUDIT-2 */
+        rc = logread_all(&r, head->size, &unsealable); /* AUDIT-2 */
     if (rc == 0)
         rc = check_heads(c, check, head, pin);
     if (rc < 0 && rc != PHR_E_AUDIT_BROKEN)
@@ -493,7 +377,8 @@ static int verify_below(struct phr_client *c, struct phr_identity *viewer, const
     return report(c, check, unsealable, out_proof);
 }
 
-int phr_audit_verify(struct phr_client *c, struct phr_identity *viewer, struct phr_audit_proof *out_proof)
+int phr_audit_verify(struct phr_client *c, struct phr_identity *viewer,
+                     struct phr_audit_proof *out_proof)
 {
     struct checkpoint head;
     struct verify_key srs;

@@ -20,12 +20,14 @@
 
 enum { DAYS_DEFAULT = 5 * 365, DAYS_MAX = 100 * 365, DAY_S = 24 * 60 * 60 };
 
-static int label_path(const char *dir, const char *label, const char *ending, char *out, size_t n);
+static int label_path(const char *dir, const char *label, const char *ending, char *out,
+                      size_t n);
 static int adopt_card(struct phr_identity *i);
 static int check_anchors(struct phr_identity *i);
 static int each_in(struct phr_client *c, const char *dir_name, bool is_approved,
                    const struct verify_key *authority,
-                   int (*on_identity)(void *user, const struct phr_identity_info *info), void *user);
+                   int (*on_identity)(void *user, const struct phr_identity_info *info),
+                   void *user);
 
 int phr_identity_new(struct phr_client *c, const struct phr_identity_wish *asked,
                      const struct phr_passphrase *pass)
@@ -37,7 +39,9 @@ int phr_identity_new(struct phr_client *c, const struct phr_identity_wish *asked
     scoped(writer_fini) struct writer authority;
     scoped(writer_fini) struct writer srs;
     scoped(close_fd) int dir = -1;
-    struct keys_wish wish = { .label = label, .file = label, .keyring_user = asked->keyring_user };
+    struct keys_wish wish = { .label = label,
+                              .file = label,
+                              .keyring_user = asked->keyring_user };
     struct card authority_card;
     struct card srs_card;
     char name[CLIENT_FILE_NAME_MAX + 1];
@@ -47,12 +51,15 @@ int phr_identity_new(struct phr_client *c, const struct phr_identity_wish *asked
     writer_init(&srs);
     c->why[0] = '\0';
     if (!label_is_valid(view_text(label)) || strcmp(label, "authority") == 0)
-        return client_fail(c, PHR_E_USAGE, "'%s' is not a label: 1 to 64 of a-z 0-9 . _ -", label);
+        return client_fail(c, PHR_E_USAGE,
+                           "'%s' is not a label: 1 to 64 of a-z 0-9 . _ -", label);
     if (role != PHR_ROLE_PERSON && role != PHR_ROLE_SERVICE && role != PHR_ROLE_GROUP)
-        return client_fail(c, PHR_E_USAGE, "an identity is a person, a service or a group");
+        return client_fail(c, PHR_E_USAGE,
+                           "an identity is a person, a service or a group");
     wish.role = (enum card_role)role;
     if (days > DAYS_MAX)
-        return client_fail(c, PHR_E_USAGE, "a card is valid for %d days at most", DAYS_MAX);
+        return client_fail(c, PHR_E_USAGE, "a card is valid for %d days at most",
+                           DAYS_MAX);
     wish.not_after_s = clock_realtime_s() + days * DAY_S;
     rc = client_load_authority(c, &authority, &authority_card);
     if (rc == 0)
@@ -82,7 +89,8 @@ int phr_identity_new(struct phr_client *c, const struct phr_identity_wish *asked
     return rc < 0 && !c->why[0] ? client_fail_plain(c, rc, "realm/requests") : rc;
 }
 
-static int label_path(const char *dir, const char *label, const char *ending, char *out, size_t n)
+static int label_path(const char *dir, const char *label, const char *ending, char *out,
+                      size_t n)
 {
     int len = snprintf(out, n, "%s/%s%s", dir, label, ending);
 
@@ -111,11 +119,13 @@ int phr_identity_approve(struct phr_client *c, const char *label,
     if (rc == 0)
         rc = fdio_load(dir, name, CARD_BYTES_MAX, &request, &n);
     if (rc == -ENOENT)
-        return client_fail(c, PHR_E_UNKNOWN_ID, "no request of %s waits in realm/requests", label);
+        return client_fail(c, PHR_E_UNKNOWN_ID,
+                           "no request of %s waits in realm/requests", label);
     if (rc == 0)
         rc = card_request_decode(view_of(request, n), &asked);
     if (rc == 0 && (strcmp(asked.label, label) != 0 || asked.role > CARD_GROUP))
-        rc = client_fail(c, PHR_E_CARD, "the request names %s, not %s", asked.label, label);
+        rc = client_fail(c, PHR_E_CARD, "the request names %s, not %s", asked.label,
+                         label);
     if (rc == 0)
         rc = keys_unlock_authority(c, authority, &i);
     if (rc == 0)
@@ -153,8 +163,9 @@ static void fill_info(const struct card *card, bool is_approved, const char *fil
         out->has_keyring = access(path, F_OK) == 0;
 }
 
-static int info_load(struct phr_client *c, const char *dir_name, const char *file, bool is_approved,
-                     const struct verify_key *authority, struct phr_identity_info *out)
+static int info_load(struct phr_client *c, const char *dir_name, const char *file,
+                     bool is_approved, const struct verify_key *authority,
+                     struct phr_identity_info *out)
 {
     scoped(free) uint8_t *bytes = NULL;
     scoped(close_fd) int dir = -1;
@@ -178,7 +189,8 @@ static int info_load(struct phr_client *c, const char *dir_name, const char *fil
                    card_check_time(&card, clock_realtime_s()) == 0;
     else
         card.hash = digest_sha256(view_of(bytes, n));
-    ignored(snprintf(stem, sizeof stem, "%.*s", (int)(dot ? dot - file : 0), file)); /* bounded */
+    ignored(snprintf(stem, sizeof stem, "%.*s", (int)(dot ? dot - file : 0),
+                     file)); /* bounded */
     fill_info(&card, is_approved, stem, c, out);
     out->is_valid = is_valid;
     return 0;
@@ -188,12 +200,14 @@ static int name_filter(const struct dirent *e)
 {
     const char *dot = strrchr(e->d_name, '.');
 
-    return e->d_name[0] != '.' && dot && (strcmp(dot, ".card") == 0 || strcmp(dot, ".request") == 0);
+    return e->d_name[0] != '.' && dot &&
+           (strcmp(dot, ".card") == 0 || strcmp(dot, ".request") == 0);
 }
 
 static int each_in(struct phr_client *c, const char *dir_name, bool is_approved,
                    const struct verify_key *authority,
-                   int (*on_identity)(void *user, const struct phr_identity_info *info), void *user)
+                   int (*on_identity)(void *user, const struct phr_identity_info *info),
+                   void *user)
 {
     struct dirent **names = NULL;
     struct phr_identity_info info;
@@ -202,7 +216,8 @@ static int each_in(struct phr_client *c, const char *dir_name, bool is_approved,
     int count = rc < 0 ? 0 : scandir(path, &names, name_filter, alphasort);
 
     for (int k = 0; k < count; k++) {
-        if (rc == 0 && info_load(c, dir_name, names[k]->d_name, is_approved, authority, &info) == 0)
+        if (rc == 0 &&
+            info_load(c, dir_name, names[k]->d_name, is_approved, authority, &info) == 0)
             rc = on_identity(user, &info);
         free(names[k]);
     }
@@ -211,7 +226,8 @@ static int each_in(struct phr_client *c, const char *dir_name, bool is_approved,
 }
 
 int phr_identity_each(struct phr_client *c,
-                      int (*on_identity)(void *user, const struct phr_identity_info *info),
+                      int (*on_identity)(void *user,
+                                         const struct phr_identity_info *info),
                       void *user)
 {
     scoped(writer_fini) struct writer bytes;
@@ -245,17 +261,21 @@ static int on_find(void *user, const struct phr_identity_info *info)
     return 1; /* a card comes before a request */
 }
 
-int phr_identity_show(struct phr_client *c, const char *label, struct phr_identity_info *out_info)
+int phr_identity_show(struct phr_client *c, const char *label,
+                      struct phr_identity_info *out_info)
 {
     struct find f = { .label = label, .out = out_info };
     int rc = phr_identity_each(c, on_find, &f);
 
     if (rc < 0)
         return rc;
-    return f.is_found ? 0 : client_fail(c, PHR_E_UNKNOWN_ID, "no identity is called %s", label);
+    return f.is_found
+               ? 0
+               : client_fail(c, PHR_E_UNKNOWN_ID, "no identity is called %s", label);
 }
 
-int phr_identity_passwd(struct phr_client *c, const char *label, const struct phr_passphrase *old_pass,
+int phr_identity_passwd(struct phr_client *c, const char *label,
+                        const struct phr_passphrase *old_pass,
                         const struct phr_passphrase *new_pass)
 {
     scoped(phr_identity_lock) struct phr_identity *i = NULL;
@@ -276,7 +296,8 @@ int phr_identity_passwd(struct phr_client *c, const char *label, const struct ph
     return rc < 0 ? client_fail_plain(c, rc, i->path) : 0;
 }
 
-static int load_keyring(struct phr_client *c, const char *path, uint8_t **out_bytes, size_t *out_n)
+static int load_keyring(struct phr_client *c, const char *path, uint8_t **out_bytes,
+                        size_t *out_n)
 {
     scoped(close_fd) int fd = -1;
     scoped(free) uint8_t *bytes = NULL;
@@ -290,7 +311,8 @@ static int load_keyring(struct phr_client *c, const char *path, uint8_t **out_by
     if (fstat(fd, &st) < 0)
         return -errno;
     if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
-        return client_fail(c, PHR_E_RIGHTS, "the keyring is open to others; chmod 600 %s", path);
+        return client_fail(c, PHR_E_RIGHTS, "the keyring is open to others; chmod 600 %s",
+                           path);
     if (st.st_size <= 0 || st.st_size > KEYRING_BYTES_MAX)
         return client_fail(c, PHR_E_FORMAT, "%s is not a keyring", path);
     bytes = malloc((size_t)st.st_size);
@@ -314,7 +336,8 @@ static int fill_identity(struct phr_identity *i)
     i->sign = sign_key_from_seed(ring->seed);
     if (!i->sign)
         return -ENOMEM;
-    rc = ring->is_approved ? card_decode(card, &i->card) : card_request_decode(card, &i->card);
+    rc = ring->is_approved ? card_decode(card, &i->card)
+                           : card_request_decode(card, &i->card);
     if (rc == 0)
         rc = check_anchors(i);
     if (rc == 0 && !ring->is_approved)
@@ -323,7 +346,8 @@ static int fill_identity(struct phr_identity *i)
 }
 
 int phr_identity_unlock(struct phr_client *c, const char *label, const char *keyring_path,
-                        const struct phr_passphrase *pass, struct phr_identity **out_identity)
+                        const struct phr_passphrase *pass,
+                        struct phr_identity **out_identity)
 {
     scoped(phr_identity_lock) struct phr_identity *i = calloc(1, sizeof *i);
     scoped(free) uint8_t *bytes = NULL;
@@ -336,9 +360,12 @@ int phr_identity_unlock(struct phr_client *c, const char *label, const char *key
         return -ENOMEM;
     i->client = c;
     if (!keyring_path && !keys_name_is_valid(label))
-        return client_fail(c, PHR_E_UNKNOWN_ID, "'%s' cannot be the name of an identity", label);
+        return client_fail(c, PHR_E_UNKNOWN_ID, "'%s' cannot be the name of an identity",
+                           label);
     if (keyring_path)
-        rc = snprintf(i->path, sizeof i->path, "%s", keyring_path) < (int)sizeof i->path ? 0 : PHR_E_LIMIT;
+        rc = snprintf(i->path, sizeof i->path, "%s", keyring_path) < (int)sizeof i->path
+                 ? 0
+                 : PHR_E_LIMIT;
     else
         rc = snprintf(rel, sizeof rel, "keys/%s.keyring", label) < (int)sizeof rel
                  ? config_home_path(&c->config, rel, i->path, sizeof i->path)
@@ -348,7 +375,8 @@ int phr_identity_unlock(struct phr_client *c, const char *label, const char *key
     if (rc == 0)
         rc = ask_passphrase(c, pass, &i->pass, &i->pass_bytes);
     if (rc == 0)
-        rc = keyring_open_sealed(view_of(bytes, n), view_of(i->pass, i->pass_bytes), &i->ring);
+        rc = keyring_open_sealed(view_of(bytes, n), view_of(i->pass, i->pass_bytes),
+                                 &i->ring);
     if (rc == PHR_E_PASSPHRASE && !c->why[0])
         return client_fail(c, rc, "wrong passphrase for %s, or a damaged keyring",
                            label ? label : keyring_path);
@@ -366,14 +394,16 @@ static int check_anchors(struct phr_identity *i)
     struct keyring *ring = i->ring;
     scoped(writer_fini) struct writer realm;
     struct card authority;
-    int rc = card_decode(view_of(ring->authority_card, ring->authority_card_bytes), &i->authority);
+    int rc = card_decode(view_of(ring->authority_card, ring->authority_card_bytes),
+                         &i->authority);
 
     writer_init(&realm);
     if (rc == 0)
-        rc = card_check(view_of(ring->authority_card, ring->authority_card_bytes), &i->authority.ed,
-                        &i->authority);
+        rc = card_check(view_of(ring->authority_card, ring->authority_card_bytes),
+                        &i->authority.ed, &i->authority);
     if (rc == 0)
-        rc = card_check(view_of(ring->srs_card, ring->srs_card_bytes), &i->authority.ed, &i->srs);
+        rc = card_check(view_of(ring->srs_card, ring->srs_card_bytes), &i->authority.ed,
+                        &i->srs);
     if (rc < 0)
         return client_fail(i->client, rc, "the trust anchors in %s are damaged", i->path);
     i->anchor = (struct verify_anchor){ .authority = i->authority.ed,
@@ -381,7 +411,8 @@ static int check_anchors(struct phr_identity *i)
                                         .srs_card = i->srs.hash };
     rc = client_load_authority(i->client, &realm, &authority);
     if (rc == 0 && !digest_equal(&authority.hash, &i->authority.hash))
-        rc = client_fail(i->client, PHR_E_CARD, "%s/realm has another authority than this keyring trusts",
+        rc = client_fail(i->client, PHR_E_CARD,
+                         "%s/realm has another authority than this keyring trusts",
                          i->client->config.home);
     return rc;
 }
@@ -391,8 +422,8 @@ static int adopt_card(struct phr_identity *i)
     scoped(writer_fini) struct writer bytes;
     char name[CLIENT_FILE_NAME_MAX + 1];
     struct card card;
-    int rc = label_path("cards", i->card.label[0] ? i->card.label : i->user_hex, ".card", name,
-                        sizeof name);
+    int rc = label_path("cards", i->card.label[0] ? i->card.label : i->user_hex, ".card",
+                        name, sizeof name);
 
     writer_init(&bytes);
     if (rc == 0)
@@ -402,9 +433,12 @@ static int adopt_card(struct phr_identity *i)
     if (rc < 0)
         return rc;
     if (!id_equal(&card.user, &i->card.user) ||
-        !view_equal(view_of(card.ed.b, sizeof card.ed.b), view_of(i->card.ed.b, sizeof i->card.ed.b)) ||
-        !view_equal(view_of(card.b.b, sizeof card.b.b), view_of(i->card.b.b, sizeof i->card.b.b)))
-        return client_fail(i->client, PHR_E_CARD, "realm/%s is for other keys than this keyring's", name);
+        !view_equal(view_of(card.ed.b, sizeof card.ed.b),
+                    view_of(i->card.ed.b, sizeof i->card.ed.b)) ||
+        !view_equal(view_of(card.b.b, sizeof card.b.b),
+                    view_of(i->card.b.b, sizeof i->card.b.b)))
+        return client_fail(i->client, PHR_E_CARD,
+                           "realm/%s is for other keys than this keyring's", name);
     rc = keys_set_card(i, writer_done(&bytes), true);
     i->is_changed = rc == 0;
     return rc;

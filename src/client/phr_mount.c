@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 
 #include "base/secret.h"
-#include "client/client.h"
 #include "client/child.h"
+#include "client/client.h"
 #include "format/grant.h"
 
 enum {
@@ -20,8 +20,8 @@ enum {
     CHECK_TIMEOUT_MS = 24 * 60 * 60 * 1000
 };
 
-static int ask_socket(const char *path, enum msg_type type, struct view payload, uint32_t timeout_ms,
-                      struct caller_reply *out_reply)
+static int ask_socket(const char *path, enum msg_type type, struct view payload,
+                      uint32_t timeout_ms, struct caller_reply *out_reply)
 {
     scoped(caller_close) struct caller *caller = NULL;
     int rc = caller_open(path, IPC_ROLE_NONE, &caller);
@@ -60,7 +60,8 @@ static int is_control(const struct dirent *e)
 }
 
 int phr_mount_each(struct phr_client *c,
-                   int (*on_mount)(void *user, const char *dir, const char *socket_path), void *user)
+                   int (*on_mount)(void *user, const char *dir, const char *socket_path),
+                   void *user)
 {
     struct dirent **names = NULL;
     int count = scandir(c->config.run, &names, is_control, alphasort);
@@ -71,8 +72,10 @@ int phr_mount_each(struct phr_client *c,
         char path[PATH_MAX];
         char dir[PATH_MAX];
 
-        if (rc == 0 && config_run_path(&c->config, names[k]->d_name, path, sizeof path) == 0 &&
-            ask_socket(path, MSG_MOUNT_STATUS, (struct view){ 0 }, STATUS_TIMEOUT_MS, &reply) == 0) {
+        if (rc == 0 &&
+            config_run_path(&c->config, names[k]->d_name, path, sizeof path) == 0 &&
+            ask_socket(path, MSG_MOUNT_STATUS, (struct view){ 0 }, STATUS_TIMEOUT_MS,
+                       &reply) == 0) {
             dir_of(&reply, dir, sizeof dir);
             rc = on_mount(user, dir, path);
         }
@@ -95,7 +98,8 @@ static int on_candidate(void *user, const char *dir, const char *socket_path)
     if (s->dir && strcmp(s->dir, dir) != 0)
         return 0;
     s->count++;
-    ignored(snprintf(s->socket_path, sizeof s->socket_path, "%s", socket_path)); /* same room */
+    ignored(snprintf(s->socket_path, sizeof s->socket_path, "%s",
+                     socket_path)); /* same room */
     return 0;
 }
 
@@ -113,16 +117,19 @@ static int find_mount(struct phr_client *c, const char *dir, char out[PATH_MAX])
     if (rc < 0)
         return rc;
     if (s->count == 0)
-        return client_fail(c, -ENOENT, "%s%sno phrfs is mounted that this user may ask; see 'phr mount'",
-                           dir ? dir : "", dir ? ": " : "");
+        return client_fail(
+            c, -ENOENT, "%s%sno phrfs is mounted that this user may ask; see 'phr mount'",
+            dir ? dir : "", dir ? ": " : "");
     if (s->count > 1)
-        return client_fail(c, PHR_E_USAGE, "there are several mounts; name one with --mount DIR");
+        return client_fail(c, PHR_E_USAGE,
+                           "there are several mounts; name one with --mount DIR");
     memcpy(out, s->socket_path, PATH_MAX);
     return 0;
 }
 
-static int ask_mount(struct phr_client *c, const char *dir, enum msg_type type, struct view payload,
-                     uint32_t timeout_ms, struct caller_reply *out_reply)
+static int ask_mount(struct phr_client *c, const char *dir, enum msg_type type,
+                     struct view payload, uint32_t timeout_ms,
+                     struct caller_reply *out_reply)
 {
     char path[PATH_MAX];
     int rc = find_mount(c, dir, path);
@@ -135,7 +142,8 @@ static int ask_mount(struct phr_client *c, const char *dir, enum msg_type type, 
 int phr_mount_dup_status(struct phr_client *c, const char *dir, char **out_json)
 {
     scoped(caller_reply_fini) struct caller_reply reply = { 0 };
-    int rc = ask_mount(c, dir, MSG_MOUNT_STATUS, (struct view){ 0 }, STATUS_TIMEOUT_MS, &reply);
+    int rc = ask_mount(c, dir, MSG_MOUNT_STATUS, (struct view){ 0 }, STATUS_TIMEOUT_MS,
+                       &reply);
 
     return rc < 0 ? rc : dup_text(&reply, out_json);
 }
@@ -150,7 +158,8 @@ int phr_mount_sync(struct phr_client *c, const char *dir, uint32_t timeout_ms,
     int rc;
 
     put_le32(ask, timeout_ms);
-    rc = ask_mount(c, dir, MSG_MOUNT_SYNC, view_of(ask, sizeof ask), timeout_ms + LOGIN_TIMEOUT_MS, &reply);
+    rc = ask_mount(c, dir, MSG_MOUNT_SYNC, view_of(ask, sizeof ask),
+                   timeout_ms + LOGIN_TIMEOUT_MS, &reply);
     if (rc < 0)
         return rc;
     in = reader_over(view_of(reply.bytes, reply.n));
@@ -169,17 +178,19 @@ int phr_mount_dup_check(struct phr_client *c, const char *dir, char **out_json)
     scoped(caller_reply_fini) struct caller_reply reply = { 0 };
     const uint8_t ask = 0; /* 1 would be: repair; no mount does that */
     static const char *const args[] = { "--check", NULL };
-    int rc = ask_mount(c, dir, MSG_MOUNT_CHECK, view_of(&ask, 1), CHECK_TIMEOUT_MS, &reply);
+    int rc =
+        ask_mount(c, dir, MSG_MOUNT_CHECK, view_of(&ask, 1), CHECK_TIMEOUT_MS, &reply);
 
     if (rc == -ENOENT && !dir) {
         c->why[0] = '\0';
-        return child_capture(c, "phrfs", args, out_json); /* nothing is mounted: without keys */
+        return child_capture(c, "phrfs", args,
+                             out_json); /* nothing is mounted: without keys */
     }
     return rc < 0 ? rc : dup_text(&reply, out_json);
 }
 
-int phr_mount_login(struct phr_client *c, const char *dir, const struct phr_identity *identity,
-                    const char *purpose)
+int phr_mount_login(struct phr_client *c, const char *dir,
+                    const struct phr_identity *identity, const char *purpose)
 {
     scoped(caller_reply_fini) struct caller_reply reply = { 0 };
     scoped(secret_free) uint8_t *body = NULL;
@@ -190,8 +201,10 @@ int phr_mount_login(struct phr_client *c, const char *dir, const struct phr_iden
 
     c->why[0] = '\0';
     if (!identity->ring->is_approved)
-        return client_fail(c, PHR_E_CARD, "the card of %s is not approved yet; 'phr identity approve %s'",
-                           identity->card.label, identity->card.label);
+        return client_fail(
+            c, PHR_E_CARD,
+            "the card of %s is not approved yet; 'phr identity approve %s'",
+            identity->card.label, identity->card.label);
     if (purpose && purpose_parse(purpose, &p) < 0)
         return client_fail(c, PHR_E_USAGE, "'%s' is not a purpose of use", purpose);
     rc = keyring_body_encode(identity->ring, &body, &n);
@@ -239,7 +252,8 @@ int phr_sidecar_retry(struct phr_client *c, uint32_t *out_count)
     int rc;
 
     c->why[0] = '\0';
-    rc = client_ask(c, MSG_STORE_RETRY, (struct view){ 0 }, -1, CLIENT_CALL_TIMEOUT_MS, &reply);
+    rc = client_ask(c, MSG_STORE_RETRY, (struct view){ 0 }, -1, CLIENT_CALL_TIMEOUT_MS,
+                    &reply);
     if (rc == 0 && reply.n != 4)
         rc = PHR_E_PROTOCOL;
     if (rc < 0)
@@ -280,7 +294,8 @@ int phr_mount_start(struct phr_client *c, const char *dir, const char *options)
 
     c->why[0] = '\0';
     if (stat(dir, &st) < 0)
-        return client_fail(c, -errno, "%s: %s; make it first: mkdir -p %s", dir, strerror(errno), dir);
+        return client_fail(c, -errno, "%s: %s; make it first: mkdir -p %s", dir,
+                           strerror(errno), dir);
     if (!S_ISDIR(st.st_mode))
         return client_fail_plain(c, -ENOTDIR, dir);
     rc = start_phrd(c);

@@ -15,15 +15,18 @@
 
 enum { CARD_VALID_S = 5 * 365 * 24 * 60 * 60, EPOCH_FIRST = 1, HDR_GEN_FIRST = 1 };
 
-static const char *const compartment_names_all[] = { "personal", "imaging",       "labs",
-                                                     "notes",    "prescriptions", "insurance" };
+static const char *const compartment_names_all[] = { "personal",      "imaging",
+                                                     "labs",          "notes",
+                                                     "prescriptions", "insurance" };
 
 /* class-record, names header, class root: what makes a compartment. */
-static int add_class(struct draft *d, const struct phr_identity *i, const struct compartment *keys,
-                     const char *patient_name, const char *name)
+static int add_class(struct draft *d, const struct phr_identity *i,
+                     const struct compartment *keys, const char *patient_name,
+                     const char *name)
 {
     scoped(writer_fini) struct writer header;
-    struct header_change change = { .file = keys->ctx.class_id, .hdr_gen = HDR_GEN_FIRST };
+    struct header_change change = { .file = keys->ctx.class_id,
+                                    .hdr_gen = HDR_GEN_FIRST };
     int rc;
 
     writer_init(&header);
@@ -37,8 +40,8 @@ static int add_class(struct draft *d, const struct phr_identity *i, const struct
     return compartment_root(keys, patient_name, name, draft_add(d, CHANGE_INODE));
 }
 
-static int add_new_class(struct draft *d, struct phr_identity *i, const char *patient_name,
-                         const char *name)
+static int add_new_class(struct draft *d, struct phr_identity *i,
+                         const char *patient_name, const char *name)
 {
     scoped(compartment_fini) struct compartment keys = { 0 };
     const struct class_ctx ctx = { .patient = i->ring->user,
@@ -64,12 +67,16 @@ static int make_genesis(struct draft *d, struct phr_identity *i, const char *pat
 
     if (rc < 0)
         return rc;
-    if (snprintf(known.name, sizeof known.name, "%s", patient_name) >= (int)sizeof known.name)
-        return client_fail(i->client, PHR_E_LIMIT, "a patient's name has %d bytes at most",
+    if (snprintf(known.name, sizeof known.name, "%s", patient_name) >=
+        (int)sizeof known.name)
+        return client_fail(i->client, PHR_E_LIMIT,
+                           "a patient's name has %d bytes at most",
                            DISPLAY_NAME_BYTES_MAX);
     rc = keyring_add_name(i->ring, &known);
     writer_bytes(draft_add(d, CHANGE_CARD_PIN), i->ring->card, i->ring->card_bytes);
-    for (size_t k = 0; rc == 0 && k < sizeof compartment_names_all / sizeof compartment_names_all[0]; k++)
+    for (size_t k = 0;
+         rc == 0 && k < sizeof compartment_names_all / sizeof compartment_names_all[0];
+         k++)
         rc = add_new_class(d, i, patient_name, compartment_names_all[k]);
     return rc;
 }
@@ -84,8 +91,9 @@ static int save_card(struct phr_identity *i, bool is_gone)
     if (rc < 0)
         return rc;
     ignored(snprintf(name, sizeof name, "%s.card", i->user_hex)); /* 32 digits */
-    return is_gone ? fdio_unlink(dir, name)
-                   : fdio_save(dir, name, view_of(i->ring->card, i->ring->card_bytes), 0644);
+    return is_gone
+               ? fdio_unlink(dir, name)
+               : fdio_save(dir, name, view_of(i->ring->card, i->ring->card_bytes), 0644);
 }
 
 static int make_owner(struct phr_client *c, const struct phr_patient_wish *wish,
@@ -108,8 +116,9 @@ static int make_owner(struct phr_client *c, const struct phr_patient_wish *wish,
     keys.org = authority->card.org;
     rc = keys_new(c, &keys, wish->owner, &i);
     if (rc == 0)
-        rc = keys_set_anchors(i, view_of(authority->ring->card, authority->ring->card_bytes),
-                              view_of(authority->ring->srs_card, authority->ring->srs_card_bytes));
+        rc = keys_set_anchors(
+            i, view_of(authority->ring->card, authority->ring->card_bytes),
+            view_of(authority->ring->srs_card, authority->ring->srs_card_bytes));
     if (rc == 0)
         rc = keys_approve(authority, view_of(i->ring->card, i->ring->card_bytes), &card);
     if (rc == 0)
@@ -119,7 +128,8 @@ static int make_owner(struct phr_client *c, const struct phr_patient_wish *wish,
     return rc;
 }
 
-int phr_patient_add(struct phr_client *c, const struct phr_patient_wish *wish, char *out_patient)
+int phr_patient_add(struct phr_client *c, const struct phr_patient_wish *wish,
+                    char *out_patient)
 {
     scoped(phr_identity_lock) struct phr_identity *i = NULL;
     scoped(phr_owner_close) struct phr_owner *o = calloc(1, sizeof *o);
@@ -131,8 +141,10 @@ int phr_patient_add(struct phr_client *c, const struct phr_patient_wish *wish, c
     if (!o)
         return -ENOMEM;
     if (!keys_name_is_valid(wish->id))
-        return client_fail(c, PHR_E_USAGE, "a patient's id has 1 to %d bytes, no '/', and no '.' or '-' first",
-                           CLIENT_ID_BYTES_MAX);
+        return client_fail(
+            c, PHR_E_USAGE,
+            "a patient's id has 1 to %d bytes, no '/', and no '.' or '-' first",
+            CLIENT_ID_BYTES_MAX);
     rc = client_get_host(c, &host); /* before anything is made */
     if (rc == 0)
         rc = make_owner(c, wish, &i);
@@ -190,7 +202,8 @@ static int on_class(void *user, const struct replica_class *c, const char *name)
 }
 
 int phr_compartment_each(struct phr_owner *o,
-                         int (*on_compartment)(void *user, const struct phr_compartment_info *info),
+                         int (*on_compartment)(void *user,
+                                               const struct phr_compartment_info *info),
                          void *user)
 {
     struct listing l = { .owner = o, .on_compartment = on_compartment, .user = user };
@@ -217,12 +230,14 @@ int phr_compartment_add(struct phr_owner *o, const char *name)
 
     o->client->why[0] = '\0';
     if (!keys_name_is_valid(name))
-        return client_fail(o->client, PHR_E_USAGE, "'%s' cannot be the name of a compartment", name);
+        return client_fail(o->client, PHR_E_USAGE,
+                           "'%s' cannot be the name of a compartment", name);
     for (unsigned tries = 0; rc == PHR_E_STALE && tries < OWNER_TRIES_MAX; tries++) {
         scoped(draft_fini) struct draft d = { 0 };
 
         if (owner_check_compartment(o, name) == 0)
-            return client_fail(o->client, PHR_E_EXISTS, "there is a compartment %s already", name);
+            return client_fail(o->client, PHR_E_EXISTS,
+                               "there is a compartment %s already", name);
         o->client->why[0] = '\0';
         rc = patient_name(o, patient);
         if (rc == 0)

@@ -11,11 +11,14 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "client/keys.h"
 #include "client/child.h"
+#include "client/keys.h"
 #include "crypto/digest.h"
 
-enum { AUTHORITY_VALID_S = 20 * 365 * 24 * 60 * 60, CONF_BYTES_MAX = 2 * PATH_MAX + 2048 };
+enum {
+    AUTHORITY_VALID_S = 20 * 365 * 24 * 60 * 60,
+    CONF_BYTES_MAX = 2 * PATH_MAX + 2048
+};
 
 static const struct realm_dir {
     const char *rel;
@@ -39,9 +42,10 @@ static int chown_to(struct phr_client *c, int fd, const char *name, const char *
         return 0;
     pw = getpwnam(user);
     if (!pw)
-        return client_fail(c, PHR_E_CONFIG, "there is no system user %s, which %s names", user,
-                           c->config.path);
-    if (fchownat(fd, name, pw->pw_uid, pw->pw_gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+        return client_fail(c, PHR_E_CONFIG, "there is no system user %s, which %s names",
+                           user, c->config.path);
+    if (fchownat(fd, name, pw->pw_uid, pw->pw_gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) <
+        0)
         return client_fail_plain(c, -errno, user);
     return 0;
 }
@@ -93,20 +97,24 @@ static int write_conf(struct phr_client *c, const struct phr_realm_wish *wish)
         return -ENOMEM;
     if (access(c->config.path, F_OK) == 0) {
         if (wish->store_url && strcmp(wish->store_url, c->config.store_url) != 0)
-            return client_fail(c, PHR_E_EXISTS, "%s exists already; write the store's url into its "
-                                                "[store] section and run init without --store",
+            return client_fail(c, PHR_E_EXISTS,
+                               "%s exists already; write the store's url into its "
+                               "[store] section and run init without --store",
                                c->config.path);
         return 0;
     }
     if ((wish->store_url && !is_line(wish->store_url)) ||
         (wish->store_credentials && !is_line(wish->store_credentials)))
-        return client_fail(c, PHR_E_USAGE, "the store's url and credentials are one line each");
-    len = snprintf(text, CONF_BYTES_MAX, "[phr]\nhome = %s\nrun = %s\n\n[store]\nurl = %s%s%s\n%s%s%s",
-                   c->config.home, c->config.run, wish->store_url ? wish->store_url : "file://",
-                   wish->store_url ? "" : c->config.home, wish->store_url ? "" : "/bucket",
-                   wish->store_credentials ? "credentials = " : "",
-                   wish->store_credentials ? wish->store_credentials : "",
-                   wish->store_credentials ? "\n" : "");
+        return client_fail(c, PHR_E_USAGE,
+                           "the store's url and credentials are one line each");
+    len = snprintf(
+        text, CONF_BYTES_MAX,
+        "[phr]\nhome = %s\nrun = %s\n\n[store]\nurl = %s%s%s\n%s%s%s", c->config.home,
+        c->config.run, wish->store_url ? wish->store_url : "file://",
+        wish->store_url ? "" : c->config.home, wish->store_url ? "" : "/bucket",
+        wish->store_credentials ? "credentials = " : "",
+        wish->store_credentials ? wish->store_credentials : "",
+        wish->store_credentials ? "\n" : "");
     if (len < 0 || len >= CONF_BYTES_MAX)
         return PHR_E_LIMIT;
     ignored(snprintf(dir_path, sizeof dir_path, "%s", c->config.path));
@@ -156,7 +164,8 @@ static int approve_srs(struct phr_client *c, int realm, struct phr_identity *aut
     return rc < 0 ? client_fail_plain(c, rc, "realm/srs.request") : 0;
 }
 
-static int make_authority(struct phr_client *c, int realm, const struct phr_passphrase *pass)
+static int make_authority(struct phr_client *c, int realm,
+                          const struct phr_passphrase *pass)
 {
     scoped(phr_identity_lock) struct phr_identity *i = NULL;
     scoped(writer_fini) struct writer card;
@@ -164,7 +173,8 @@ static int make_authority(struct phr_client *c, int realm, const struct phr_pass
     const struct keys_wish wish = { .role = CARD_AUTHORITY,
                                     .label = "authority",
                                     .file = "authority",
-                                    .not_after_s = clock_realtime_s() + AUTHORITY_VALID_S };
+                                    .not_after_s =
+                                        clock_realtime_s() + AUTHORITY_VALID_S };
     struct phr_passphrase asked = *pass;
     int rc;
 
@@ -204,7 +214,8 @@ int phr_realm_init(struct phr_client *c, const struct phr_realm_wish *wish,
     if (rc < 0)
         return rc;
     if (faccessat(realm, "authority.card", F_OK, 0) == 0)
-        return client_fail(c, PHR_E_EXISTS, "there is a realm at %s already; nothing was changed",
+        return client_fail(c, PHR_E_EXISTS,
+                           "there is a realm at %s already; nothing was changed",
                            c->config.home);
     rc = write_conf(c, wish);
     if (rc == 0)

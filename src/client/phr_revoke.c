@@ -39,18 +39,19 @@ static int find_reader(struct phr_owner *o, const char *label, struct id16 *out_
 
         hex_encode(g->grant.ctx.reader.b, sizeof g->grant.ctx.reader.b, hex);
         if (strcmp(hex, label) == 0 ||
-            (replica_find_card(o->replica, &g->grant.ctx.reader, &card) == 0 && strcmp(card.label, label) == 0)) {
+            (replica_find_card(o->replica, &g->grant.ctx.reader, &card) == 0 &&
+             strcmp(card.label, label) == 0)) {
             *out_reader = g->grant.ctx.reader;
             return 0;
         }
     }
-    return client_fail(o->client, PHR_E_UNKNOWN_ID, "%s was never granted anything here; see 'phr grants'",
-                       label);
+    return client_fail(o->client, PHR_E_UNKNOWN_ID,
+                       "%s was never granted anything here; see 'phr grants'", label);
 }
 
 /* Every live grant of this reader in one class, in all its epochs. */
-static int push_revoke(struct phr_owner *o, const struct id16 *class_id, const struct id16 *reader,
-                       uint32_t *out_count, uint64_t *out_seq)
+static int push_revoke(struct phr_owner *o, const struct id16 *class_id,
+                       const struct id16 *reader, uint32_t *out_count, uint64_t *out_seq)
 {
     scoped(draft_fini) struct draft d = { 0 };
     const struct replica_class *newest = replica_find_class(o->replica, class_id);
@@ -59,8 +60,10 @@ static int push_revoke(struct phr_owner *o, const struct id16 *class_id, const s
 
     if (rc < 0)
         return rc;
-    for (size_t i = 0; (g = replica_get_grant(o->replica, i)) != NULL && !draft_is_full(&d); i++) {
-        const struct revoke revoke = { .grant = g->grant.ctx.grant, .reason = REVOKE_OWNER };
+    for (size_t i = 0;
+         (g = replica_get_grant(o->replica, i)) != NULL && !draft_is_full(&d); i++) {
+        const struct revoke revoke = { .grant = g->grant.ctx.grant,
+                                       .reason = REVOKE_OWNER };
 
         if (!g->is_revoked && id_equal(&g->grant.ctx.class_ctx.class_id, class_id) &&
             id_equal(&g->grant.ctx.reader, reader))
@@ -75,8 +78,8 @@ static int push_revoke(struct phr_owner *o, const struct id16 *class_id, const s
     return rc;
 }
 
-static int revoke_class(struct phr_owner *o, const struct id16 *class_id, const struct id16 *reader,
-                        struct phr_revoke_result *io_result)
+static int revoke_class(struct phr_owner *o, const struct id16 *class_id,
+                        const struct id16 *reader, struct phr_revoke_result *io_result)
 {
     unsigned tries = 0;
     uint32_t count = 0;
@@ -86,11 +89,13 @@ static int revoke_class(struct phr_owner *o, const struct id16 *class_id, const 
         rc = push_revoke(o, class_id, reader, &count, &io_result->seq);
         if (rc == 0)
             io_result->grant_count += count;
-    } while ((rc == PHR_E_STALE && ++tries < OWNER_TRIES_MAX) || (rc == 0 && count == OP_CHANGES_MAX));
+    } while ((rc == PHR_E_STALE && ++tries < OWNER_TRIES_MAX) ||
+             (rc == 0 && count == OP_CHANGES_MAX));
     return rc;
 }
 
-int phr_revoke(struct phr_owner *o, const struct phr_revoke_wish *wish, struct phr_revoke_result *out_result)
+int phr_revoke(struct phr_owner *o, const struct phr_revoke_wish *wish,
+               struct phr_revoke_result *out_result)
 {
     scoped(free) struct target *t = calloc(1, sizeof *t);
     struct epoch_done done = { 0 };
@@ -108,11 +113,12 @@ int phr_revoke(struct phr_owner *o, const struct phr_revoke_wish *wish, struct p
         rc = find_reader(o, wish->from, &reader);
     if (rc == 0)
         rc = owner_each_class(o, on_target, t);
-    for (size_t i = 0; rc == 0 && i < t->count; i++) /* all of them before the long work */
+    for (size_t i = 0; rc == 0 && i < t->count;
+         i++) /* all of them before the long work */
         rc = revoke_class(o, &t->ids[i], &reader, out_result);
     if (rc == 0 && out_result->grant_count == 0)
-        return client_fail(o->client, PHR_E_NO_GRANT, "%s has no live grant here; nothing was changed",
-                           wish->from);
+        return client_fail(o->client, PHR_E_NO_GRANT,
+                           "%s has no live grant here; nothing was changed", wish->from);
     if (rc == 0)
         rc = epoch_finish_all(o, &done);
     out_result->class_count = done.class_count;
@@ -121,7 +127,8 @@ int phr_revoke(struct phr_owner *o, const struct phr_revoke_wish *wish, struct p
 }
 
 int phr_revoke_each_host(struct phr_owner *o, uint64_t seq, uint32_t timeout_ms,
-                         int (*on_host)(void *user, const struct phr_revoke_host *host), void *user)
+                         int (*on_host)(void *user, const struct phr_revoke_host *host),
+                         void *user)
 {
     scoped(caller_reply_fini) struct caller_reply reply = { 0 };
     uint8_t ask[16 + 8 + 4];
@@ -132,8 +139,8 @@ int phr_revoke_each_host(struct phr_owner *o, uint64_t seq, uint32_t timeout_ms,
     memcpy(ask, o->identity->ring->user.b, 16);
     put_le64(ask + 16, seq);
     put_le32(ask + 24, timeout_ms);
-    rc = client_ask(o->client, MSG_WAIT_APPLIED, view_of(ask, sizeof ask), -1, timeout_ms + WAIT_MARGIN_MS,
-                    &reply);
+    rc = client_ask(o->client, MSG_WAIT_APPLIED, view_of(ask, sizeof ask), -1,
+                    timeout_ms + WAIT_MARGIN_MS, &reply);
     if (rc < 0)
         return o->client->why[0] ? rc : client_fail_plain(o->client, rc, "phrd");
     in = reader_over(view_of(reply.bytes, reply.n));

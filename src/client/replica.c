@@ -7,13 +7,15 @@
 #include "crypto/digest.h"
 
 enum {
-    FETCH_BYTES = 3 * 1024 * 1024, /* an answer with its heads stays below a frame's limit */
+    FETCH_BYTES =
+        3 * 1024 * 1024, /* an answer with its heads stays below a frame's limit */
     OBJECT_TIMEOUT_MS = 120 * 1000
 };
 #define OBJECT_BYTES_MAX (UINT64_C(1) << 30) /* some millions of rows */
 
-int replica_new(struct phr_client *c, const struct id16 *patient, const struct verify_anchor *anchor,
-                const struct keyring_pin *pin, struct replica **out_replica)
+int replica_new(struct phr_client *c, const struct id16 *patient,
+                const struct verify_anchor *anchor, const struct keyring_pin *pin,
+                struct replica **out_replica)
 {
     struct replica *r = calloc(1, sizeof *r);
 
@@ -37,7 +39,8 @@ void replica_free(struct replica *r)
     free(r);
 }
 
-static int apply_answer(struct replica *r, struct view answer, uint64_t *out_head, uint16_t *out_count)
+static int apply_answer(struct replica *r, struct view answer, uint64_t *out_head,
+                        uint16_t *out_count)
 {
     const struct ledger_state state = replica_state(r);
     struct reader in = reader_over(answer);
@@ -46,10 +49,12 @@ static int apply_answer(struct replica *r, struct view answer, uint64_t *out_hea
 
     for (uint16_t i = 0; i < count && reader_ok(&in); i++) {
         struct view entry = reader_lp(&in, ENTRY_BYTES_MAX);
-        int rc = reader_ok(&in) ? verify_entry_apply(&state, &r->anchor, entry, 0) : PHR_E_PROTOCOL;
+        int rc = reader_ok(&in) ? verify_entry_apply(&state, &r->anchor, entry, 0)
+                                : PHR_E_PROTOCOL;
 
         if (rc < 0)
-            return client_fail(r->client, rc, "the ledger does not verify after entry %llu: %s",
+            return client_fail(r->client, rc,
+                               "the ledger does not verify after entry %llu: %s",
                                (unsigned long long)r->seq, phr_err_text(rc));
     }
     if (!reader_done(&in))
@@ -73,7 +78,8 @@ static int fetch_once(struct replica *r, bool *out_more)
     writer_u32(&ask, FETCH_BYTES);
     if (!writer_ok(&ask))
         return -ENOMEM;
-    rc = client_ask(r->client, MSG_LEDGER_FETCH, writer_done(&ask), -1, CLIENT_CALL_TIMEOUT_MS, &reply);
+    rc = client_ask(r->client, MSG_LEDGER_FETCH, writer_done(&ask), -1,
+                    CLIENT_CALL_TIMEOUT_MS, &reply);
     if (rc == -ENOENT)
         rc = PHR_E_UNKNOWN_ID;
     if (rc == 0)
@@ -94,12 +100,14 @@ int replica_refresh(struct replica *r)
     if (rc < 0)
         return rc;
     if (!r->has_head)
-        return client_fail(r->client, PHR_E_UNKNOWN_ID, "the server has no ledger of this patient");
+        return client_fail(r->client, PHR_E_UNKNOWN_ID,
+                           "the server has no ledger of this patient");
     if (r->has_pin && r->seq < r->pin.seq)
-        return client_fail(r->client, PHR_E_ROLLBACK,
-                           "the server shows entry %llu as the newest, but this keyring has seen %llu: "
-                           "it was rolled back", (unsigned long long)r->seq,
-                           (unsigned long long)r->pin.seq);
+        return client_fail(
+            r->client, PHR_E_ROLLBACK,
+            "the server shows entry %llu as the newest, but this keyring has seen %llu: "
+            "it was rolled back",
+            (unsigned long long)r->seq, (unsigned long long)r->pin.seq);
     return 0;
 }
 
@@ -130,20 +138,23 @@ const struct replica_row *replica_get_row(const struct replica *r, size_t index)
     return index < r->row_count ? &r->rows[index] : NULL;
 }
 
-const struct replica_class *replica_find_class(const struct replica *r, const struct id16 *class_id)
+const struct replica_class *replica_find_class(const struct replica *r,
+                                               const struct id16 *class_id)
 {
     const struct replica_class *found = NULL;
 
     for (size_t i = 0; i < r->class_count; i++) {
         const struct replica_class *c = &r->classes[i];
 
-        if (id_equal(&c->ctx.class_id, class_id) && (!found || c->ctx.epoch > found->ctx.epoch))
+        if (id_equal(&c->ctx.class_id, class_id) &&
+            (!found || c->ctx.epoch > found->ctx.epoch))
             found = c;
     }
     return found;
 }
 
-const struct replica_class *replica_find_epoch(const struct replica *r, const struct class_ctx *ctx)
+const struct replica_class *replica_find_epoch(const struct replica *r,
+                                               const struct class_ctx *ctx)
 {
     for (size_t i = 0; i < r->class_count; i++) {
         if (class_ctx_equal(&r->classes[i].ctx, ctx))
@@ -159,14 +170,17 @@ const struct replica_row *replica_find_row(const struct replica *r, const struct
     return place == IDMAP_NONE || r->rows[place].is_dead ? NULL : &r->rows[place];
 }
 
-const struct replica_header *replica_find_header(const struct replica *r, const struct id16 *file)
+const struct replica_header *replica_find_header(const struct replica *r,
+                                                 const struct id16 *file)
 {
     uint32_t place = idmap_get(&r->header_map, file);
 
-    return place == IDMAP_NONE || r->headers[place].bytes.n == 0 ? NULL : &r->headers[place];
+    return place == IDMAP_NONE || r->headers[place].bytes.n == 0 ? NULL
+                                                                 : &r->headers[place];
 }
 
-int replica_find_card(const struct replica *r, const struct id16 *user, struct card *out_card)
+int replica_find_card(const struct replica *r, const struct id16 *user,
+                      struct card *out_card)
 {
     for (size_t i = 0; i < r->card_count; i++) {
         if (id_equal(&r->cards[i].user, user)) {
@@ -178,8 +192,8 @@ int replica_find_card(const struct replica *r, const struct id16 *user, struct c
 }
 
 /* phrd gets an empty file to fill; what lies in it then is checked once more here. */
-int replica_load_object(struct phr_client *c, const struct id16 *patient, const struct digest *id,
-                        uint8_t **out_p, size_t *out_n)
+int replica_load_object(struct phr_client *c, const struct id16 *patient,
+                        const struct digest *id, uint8_t **out_p, size_t *out_n)
 {
     scoped(caller_reply_fini) struct caller_reply reply = { 0 };
     scoped(close_fd) int fd = memfd_create("object", MFD_CLOEXEC);
@@ -194,7 +208,8 @@ int replica_load_object(struct phr_client *c, const struct id16 *patient, const 
     memcpy(ask, patient->b, 16);
     memcpy(ask + 16, id->b, 32);
     put_le64(ask + 48, OBJECT_BYTES_MAX);
-    rc = client_ask(c, MSG_OBJECT_GET, view_of(ask, sizeof ask), fd, OBJECT_TIMEOUT_MS, &reply);
+    rc = client_ask(c, MSG_OBJECT_GET, view_of(ask, sizeof ask), fd, OBJECT_TIMEOUT_MS,
+                    &reply);
     if (rc < 0)
         return c->why[0] ? rc : client_fail_plain(c, rc, "an object of the namespace");
     if (reply.n != 8)

@@ -6,10 +6,10 @@
 #define PHR_CLIENT_REPLICA_H
 
 #include "client/client.h"
-#include "format/grant.h"
-#include "format/header.h"
 #include "format/change.h"
 #include "format/entry.h"
+#include "format/grant.h"
+#include "format/header.h"
 #include "format/op.h"
 
 struct replica;
@@ -37,8 +37,9 @@ struct replica_row {
 };
 
 /* Nothing is fetched yet. pin may be NULL: what the owner's keyring has seen. */
-int replica_new(struct phr_client *c, const struct id16 *patient, const struct verify_anchor *anchor,
-                const struct keyring_pin *pin, struct replica **out_replica) PHR_MUST_CHECK;
+int replica_new(struct phr_client *c, const struct id16 *patient,
+                const struct verify_anchor *anchor, const struct keyring_pin *pin,
+                struct replica **out_replica) PHR_MUST_CHECK;
 void replica_free(struct replica *r);
 /*
  * Fetches, verifies and applies what is new. After a failure the replica is of no use any more.
@@ -46,7 +47,8 @@ void replica_free(struct replica *r);
  */
 int replica_refresh(struct replica *r) PHR_MUST_CHECK;
 
-bool replica_get_head(const struct replica *r, uint64_t *out_seq, struct digest *out_leaf);
+bool replica_get_head(const struct replica *r, uint64_t *out_seq,
+                      struct digest *out_leaf);
 /* Of the tool's lane; 0 when there was none. */
 uint64_t replica_get_last_n(const struct replica *r, const struct id16 *writer,
                             const struct id16 *host);
@@ -56,16 +58,22 @@ const struct replica_grant *replica_get_grant(const struct replica *r, size_t in
 const struct replica_header *replica_get_header(const struct replica *r, size_t index);
 const struct replica_row *replica_get_row(const struct replica *r, size_t index);
 /* The newest epoch of this class; NULL when there is no such class. */
-const struct replica_class *replica_find_class(const struct replica *r, const struct id16 *class_id);
-const struct replica_class *replica_find_epoch(const struct replica *r, const struct class_ctx *ctx);
-const struct replica_row *replica_find_row(const struct replica *r, const struct id16 *id);
-const struct replica_header *replica_find_header(const struct replica *r, const struct id16 *file);
+const struct replica_class *replica_find_class(const struct replica *r,
+                                               const struct id16 *class_id);
+const struct replica_class *replica_find_epoch(const struct replica *r,
+                                               const struct class_ctx *ctx);
+const struct replica_row *replica_find_row(const struct replica *r,
+                                           const struct id16 *id);
+const struct replica_header *replica_find_header(const struct replica *r,
+                                                 const struct id16 *file);
 /* The card of this user that the ledger pins; -ENOENT. */
-int replica_find_card(const struct replica *r, const struct id16 *user, struct card *out_card) PHR_MUST_CHECK;
+int replica_find_card(const struct replica *r, const struct id16 *user,
+                      struct card *out_card) PHR_MUST_CHECK;
 
 /* Reads an object through phrd; *out_p is the caller's. */
-int replica_load_object(struct phr_client *c, const struct id16 *patient, const struct digest *id,
-                        uint8_t **out_p, size_t *out_n) PHR_MUST_CHECK;
+int replica_load_object(struct phr_client *c, const struct id16 *patient,
+                        const struct digest *id, uint8_t **out_p,
+                        size_t *out_n) PHR_MUST_CHECK;
 
 SCOPED_HANDLE(struct replica, replica_free)
 

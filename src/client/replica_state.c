@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "client/replica_ask.h"
 #include "crypto/digest.h"
 #include "format/row.h"
 #include "format/snapshot.h"
@@ -26,13 +27,16 @@ static void *grown(void *table, size_t count, size_t item_bytes, int *io_rc)
         return table;
     if (count >= TABLE_ROOM_FIRST)
         room = count * 2;
-    bigger = count < IDMAP_NONE / 2 && checked_mul(room, item_bytes, &bytes) ? realloc(table, bytes) : NULL;
+    bigger = count < IDMAP_NONE / 2 && checked_mul(room, item_bytes, &bytes)
+                 ? realloc(table, bytes)
+                 : NULL;
     if (!bigger)
         *io_rc = -ENOMEM;
     return bigger ? bigger : table;
 }
 
-#define GROW(table, count, io_rc) ((table) = grown((table), (count), sizeof *(table), (io_rc)))
+#define GROW(table, count, io_rc) \
+    ((table) = grown((table), (count), sizeof *(table), (io_rc)))
 
 static int dup_view(struct view from, struct view *out)
 {
@@ -78,7 +82,7 @@ static bool is_ours(const struct replica *r, const struct id16 *patient)
     return id_equal(&r->patient, patient);
 }
 
-static struct id16 name_key(const struct id16 *parent, const struct id16 *tag)
+struct id16 replica_state_name_key(const struct id16 *parent, const struct id16 *tag)
 {
     uint8_t both[32];
     struct digest d;
@@ -91,131 +95,9 @@ static struct id16 name_key(const struct id16 *parent, const struct id16 *tag)
     return key;
 }
 
-/* ---- questions ---- */
-
-static int get_head(void *user, const struct id16 *patient, uint64_t *out_seq, struct digest *out_leaf)
-{
-    struct replica *r = user;
-
-    if (!is_ours(r, patient) || !r->has_head)
-        return -ENOENT;
-    *out_seq = r->seq;
-    *out_leaf = r->leaf;
-    return 0;
-}
-
-static int get_card(void *user, const struct id16 *patient, const struct id16 *writer,
-                    struct card *out_card)
-{
-    struct replica *r = user;
-
-    return is_ours(r, patient) ? replica_find_card(r, writer, out_card) : -ENOENT;
-}
-
-static int get_epoch_current(void *user, const struct id16 *patient, const struct id16 *class_id,
-                             uint32_t *out_epoch)
-{
-    struct replica *r = user;
-    const struct replica_class *c = is_ours(r, patient) ? replica_find_class(r, class_id) : NULL;
-
-    if (!c)
-        return -ENOENT;
-    *out_epoch = c->ctx.epoch;
-    return 0;
-}
-
-static int get_class(void *user, const struct class_ctx *ctx, struct ledger_class *out_class)
-{
-    const struct replica_class *c = replica_find_epoch(user, ctx);
-
-    if (!c)
-        return -ENOENT;
-    *out_class = (struct ledger_class){ .ctx = c->ctx, .a = c->a, .state = c->state };
-    return 0;
-}
-
-static int find_write_grant(void *user, const struct class_ctx *ctx, const struct id16 *writer,
-                            const struct digest *card)
-{
-    const struct replica *r = user;
-
-    for (size_t i = 0; i < r->grant_count; i++) {
-        const struct grant *g = &r->grants[i].grant;
-
-        if (!r->grants[i].is_revoked && g->rights == GRANT_RW &&
-            class_ctx_equal(&g->ctx.class_ctx, ctx) && id_equal(&g->ctx.reader, writer) &&
-            digest_equal(&g->ctx.reader_card, card))
-            return 0;
-    }
-    return -ENOENT;
-}
-
-static int get_grant(void *user, const struct id16 *patient, const struct id16 *grant,
-                     struct grant *out_grant, bool *out_revoked)
-{
-    struct replica *r = user;
-    uint32_t place = is_ours(r, patient) ? idmap_get(&r->grant_map, grant) : (uint32_t)IDMAP_NONE;
-
-    if (place == IDMAP_NONE)
-        return -ENOENT;
-    *out_grant = r->grants[place].grant;
-    *out_revoked = r->grants[place].is_revoked;
-    return 0;
-}
-
-static int get_row(void *user, const struct id16 *patient, const struct id16 *row,
-                   struct ledger_row *out_row)
-{
-    struct replica *r = user;
-    const struct replica_row *found = is_ours(r, patient) ? replica_find_row(r, row) : NULL;
-
-    if (!found)
-        return -ENOENT;
-    *out_row = found->row;
-    return 0;
-}
-
-static int find_name(void *user, const struct id16 *patient, const struct id16 *parent,
-                     const struct id16 *tag, struct id16 *out_row)
-{
-    struct replica *r = user;
-    const struct id16 key = name_key(parent, tag);
-    uint32_t place = is_ours(r, patient) ? idmap_get(&r->name_map, &key) : (uint32_t)IDMAP_NONE;
-    const struct replica_row *row = place == IDMAP_NONE ? NULL : &r->rows[place];
-
-    /* The place may hold a row that has died or moved since. */
-    if (!row || row->is_dead || !id_equal(&row->row.parent, parent) || !id_equal(&row->row.tag, tag))
-        return -ENOENT;
-    *out_row = row->id;
-    return 0;
-}
-
-static int get_header(void *user, const struct id16 *patient, const struct id16 *file,
-                      struct ledger_header *out_header)
-{
-    struct replica *r = user;
-    const struct replica_header *h = is_ours(r, patient) ? replica_find_header(r, file) : NULL;
-
-    if (!h)
-        return -ENOENT;
-    *out_header = (struct ledger_header){ .ctx = h->ctx, .hash = header_digest(h->bytes) };
-    return 0;
-}
-
-static int get_content_version(void *user, const struct id16 *patient, const struct id16 *file,
-                               uint64_t *out_version)
-{
-    struct replica *r = user;
-    uint32_t place = is_ours(r, patient) ? idmap_get(&r->version_map, file) : (uint32_t)IDMAP_NONE;
-
-    if (place == IDMAP_NONE)
-        return -ENOENT;
-    *out_version = r->versions[place];
-    return 0;
-}
-
-static struct replica_lane *find_lane(const struct replica *r, const struct id16 *writer,
-                                      const struct id16 *host, enum op_lane lane)
+struct replica_lane *replica_state_find_lane(const struct replica *r,
+                                             const struct id16 *writer,
+                                             const struct id16 *host, enum op_lane lane)
 {
     for (size_t i = 0; i < r->lane_count; i++) {
         struct replica_lane *l = &r->lanes[i];
@@ -226,30 +108,18 @@ static struct replica_lane *find_lane(const struct replica *r, const struct id16
     return NULL;
 }
 
-static int get_last_n(void *user, const struct id16 *patient, const struct id16 *writer,
-                      const struct id16 *host, enum op_lane lane, uint64_t *out_n)
-{
-    struct replica *r = user;
-    const struct replica_lane *l = is_ours(r, patient) ? find_lane(r, writer, host, lane) : NULL;
-
-    if (!l)
-        return -ENOENT;
-    *out_n = l->n;
-    return 0;
-}
-
 uint64_t replica_get_last_n(const struct replica *r, const struct id16 *writer,
                             const struct id16 *host)
 {
-    const struct replica_lane *l = find_lane(r, writer, host, OP_LANE_TOOL);
+    const struct replica_lane *l = replica_state_find_lane(r, writer, host, OP_LANE_TOOL);
 
     return l ? l->n : 0;
 }
 
 /* ---- changes ---- */
 
-static int put_head(void *user, const struct id16 *patient, uint64_t seq, const struct digest *leaf,
-                    struct view entry_bytes)
+static int put_head(void *user, const struct id16 *patient, uint64_t seq,
+                    const struct digest *leaf, struct view entry_bytes)
 {
     struct replica *r = user;
 
@@ -264,7 +134,8 @@ static int put_head(void *user, const struct id16 *patient, uint64_t seq, const 
     return 0;
 }
 
-static int put_card(void *user, const struct id16 *patient, const struct card *card, struct view bytes)
+static int put_card(void *user, const struct id16 *patient, const struct card *card,
+                    struct view bytes)
 {
     struct replica *r = user;
     int rc = 0;
@@ -297,7 +168,8 @@ static int put_class(void *user, const struct class_record *record, struct view 
     for (size_t i = 0; i < r->class_count; i++) {
         struct replica_class *c = &r->classes[i];
 
-        if (id_equal(&c->ctx.class_id, &record->ctx.class_id) && c->state != LEDGER_EPOCH_RETIRED)
+        if (id_equal(&c->ctx.class_id, &record->ctx.class_id) &&
+            c->state != LEDGER_EPOCH_RETIRED)
             c->state = LEDGER_EPOCH_OLD;
     }
     r->classes[r->class_count++] = (struct replica_class){
@@ -306,8 +178,8 @@ static int put_class(void *user, const struct class_record *record, struct view 
     return 0;
 }
 
-static int put_epoch_state(void *user, const struct class_ctx *ctx, enum ledger_epoch_state state,
-                           uint64_t time_s)
+static int put_epoch_state(void *user, const struct class_ctx *ctx,
+                           enum ledger_epoch_state state, uint64_t time_s)
 {
     struct replica *r = user;
 
@@ -378,7 +250,7 @@ static int put_header(void *user, const struct file_ctx *ctx, const struct diges
 static int put_row(struct replica *r, const struct replica_row *row)
 {
     uint32_t place = idmap_get(&r->row_map, &row->id);
-    struct id16 key = name_key(&row->row.parent, &row->row.tag);
+    struct id16 key = replica_state_name_key(&row->row.parent, &row->row.tag);
     struct view copy;
     int rc = dup_view(row->bytes, &copy);
 
@@ -442,6 +314,7 @@ static int put_remove(void *user, const struct class_ctx *ctx, const struct id16
     struct replica *r = user;
     uint32_t place = idmap_get(&r->row_map, row);
     uint32_t header = idmap_get(&r->header_map, row);
+    uint32_t version = idmap_get(&r->version_map, row);
 
     (void)ctx;
     if (place == IDMAP_NONE)
@@ -451,10 +324,13 @@ static int put_remove(void *user, const struct class_ctx *ctx, const struct id16
         return 0;
     if (header != IDMAP_NONE)
         free_view(&r->headers[header].bytes); /* no bytes: no header */
-    return idmap_put(&r->version_map, row, IDMAP_NONE);
+    if (version != IDMAP_NONE)
+        r->versions[version] = 0; /* never sealed */
+    return 0;
 }
 
-static int put_seal(void *user, const struct class_ctx *ctx, const struct seal_change *seal)
+static int put_seal(void *user, const struct class_ctx *ctx,
+                    const struct seal_change *seal)
 {
     struct replica *r = user;
     uint32_t place = idmap_get(&r->version_map, &seal->file);
@@ -487,7 +363,8 @@ static int on_epoch_row(void *user, enum snapshot_kind kind, struct view row)
     return kind == SNAPSHOT_INODE ? put_inode(e->replica, e->ctx, row) : 0;
 }
 
-static int put_epoch_rows(void *user, const struct class_ctx *ctx, const struct digest *object_id)
+static int put_epoch_rows(void *user, const struct class_ctx *ctx,
+                          const struct digest *object_id)
 {
     struct replica *r = user;
     struct epoch_rows e = { .replica = r, .ctx = ctx };
@@ -512,7 +389,7 @@ static int put_last_n(void *user, const struct id16 *patient, const struct id16 
                       const struct id16 *host, enum op_lane lane, uint64_t n)
 {
     struct replica *r = user;
-    struct replica_lane *l = find_lane(r, writer, host, lane);
+    struct replica_lane *l = replica_state_find_lane(r, writer, host, lane);
     int rc = 0;
 
     (void)patient;
@@ -530,19 +407,8 @@ static int put_last_n(void *user, const struct id16 *patient, const struct id16 
 
 struct ledger_state replica_state(struct replica *r)
 {
-    return (struct ledger_state){
+    struct ledger_state s = {
         .user = r,
-        .get_head = get_head,
-        .get_card = get_card,
-        .get_epoch_current = get_epoch_current,
-        .get_class = get_class,
-        .find_write_grant = find_write_grant,
-        .get_grant = get_grant,
-        .get_row = get_row,
-        .find_name = find_name,
-        .get_header = get_header,
-        .get_content_version = get_content_version,
-        .get_last_n = get_last_n,
         .put_head = put_head,
         .put_card = put_card,
         .put_class = put_class,
@@ -557,4 +423,7 @@ struct ledger_state replica_state(struct replica *r)
         .put_epoch_rows = put_epoch_rows,
         .put_last_n = put_last_n,
     };
+
+    replica_ask_fill(&s);
+    return s;
 }

@@ -42,6 +42,11 @@ struct replica {
     struct idmap version_map;
 };
 
+/* The key of a live name in name_map. */
+struct id16 replica_state_name_key(const struct id16 *parent, const struct id16 *tag);
+struct replica_lane *replica_state_find_lane(const struct replica *r,
+                                             const struct id16 *writer,
+                                             const struct id16 *host, enum op_lane lane);
 struct ledger_state replica_state(struct replica *r);
 void replica_state_fini(struct replica *r);
 

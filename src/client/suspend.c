@@ -19,8 +19,8 @@ static int by_id(const void *a, const void *b)
 }
 
 /* The list before; none yet is an empty one. *out_users has room for one more. */
-static int load_list(struct phr_client *c, const struct verify_key *authority, struct id16 **out_users,
-                     struct suspension *out_list)
+static int load_list(struct phr_client *c, const struct verify_key *authority,
+                     struct id16 **out_users, struct suspension *out_list)
 {
     scoped(free) uint8_t *bytes = NULL;
     scoped(close_fd) int dir = -1;
@@ -63,7 +63,8 @@ static int push_list(struct phr_client *c, struct view list)
     writer_lp(&ask, list);
     if (!writer_ok(&ask))
         return -ENOMEM;
-    rc = client_ask(c, MSG_SUSPEND, writer_done(&ask), -1, CLIENT_CALL_TIMEOUT_MS, &reply);
+    rc =
+        client_ask(c, MSG_SUSPEND, writer_done(&ask), -1, CLIENT_CALL_TIMEOUT_MS, &reply);
     if (rc == 0)
         rc = client_open_dir(c, "realm", &dir);
     if (rc == 0)
@@ -94,7 +95,9 @@ int phr_identity_suspend(struct phr_client *c, const char *label, bool is_back,
         return rc;
     at = find(users, list.count, &user);
     if ((at < list.count) == !is_back)
-        return client_fail(c, PHR_E_EXISTS, is_back ? "%s is not suspended" : "%s is suspended already", label);
+        return client_fail(c, PHR_E_EXISTS,
+                           is_back ? "%s is not suspended" : "%s is suspended already",
+                           label);
     if (is_back)
         users[at] = users[--list.count];
     else

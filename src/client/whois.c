@@ -33,7 +33,8 @@ static int add(struct whois *w, const struct id16 *id, const char *name)
         w->room = room;
     }
     w->list[w->count].id = *id;
-    ignored(snprintf(w->list[w->count].name, WHOIS_NAME_BYTES, "%s", name)); /* cut is still a name */
+    ignored(snprintf(w->list[w->count].name, WHOIS_NAME_BYTES, "%s",
+                     name)); /* cut is still a name */
     w->count++;
     return 0;
 }
@@ -92,7 +93,8 @@ static int add_keyrings(struct phr_client *c, struct whois *w)
     return rc;
 }
 
-int whois_new(struct phr_client *c, const struct phr_identity *viewer, struct whois **out_whois)
+int whois_new(struct phr_client *c, const struct phr_identity *viewer,
+              struct whois **out_whois)
 {
     scoped(whois_free) struct whois *w = calloc(1, sizeof *w);
     int rc = w ? phr_identity_each(c, on_card, w) : -ENOMEM;
@@ -114,12 +116,14 @@ void whois_free(struct whois *w)
     free(w);
 }
 
-static const char *find_name(const struct whois *w, const struct id16 *patient, const struct id16 *class_id)
+static const char *find_name(const struct whois *w, const struct id16 *patient,
+                             const struct id16 *class_id)
 {
     const struct keyring *ring = w->viewer ? w->viewer->ring : NULL;
 
     for (size_t i = 0; ring && i < ring->name_count; i++) {
-        if (id_equal(&ring->names[i].patient, patient) && id_equal(&ring->names[i].class_id, class_id))
+        if (id_equal(&ring->names[i].patient, patient) &&
+            id_equal(&ring->names[i].class_id, class_id))
             return ring->names[i].name;
     }
     return NULL;
@@ -134,7 +138,8 @@ static void put(const char *name, const struct id16 *id, char out[WHOIS_NAME_BYT
         hex_encode(id->b, sizeof id->b, out);
 }
 
-void whois_user(const struct whois *w, const struct id16 *user, char out[WHOIS_NAME_BYTES])
+void whois_user(const struct whois *w, const struct id16 *user,
+                char out[WHOIS_NAME_BYTES])
 {
     for (size_t i = 0; i < w->count; i++) {
         if (id_equal(&w->list[i].id, user)) {
@@ -145,8 +150,8 @@ void whois_user(const struct whois *w, const struct id16 *user, char out[WHOIS_N
     put(NULL, user, out);
 }
 
-void whois_class(const struct whois *w, const struct id16 *patient, const struct id16 *class_id,
-                 char out[WHOIS_NAME_BYTES])
+void whois_class(const struct whois *w, const struct id16 *patient,
+                 const struct id16 *class_id, char out[WHOIS_NAME_BYTES])
 {
     put(id_is_zero(class_id) ? NULL : find_name(w, patient, class_id), class_id, out);
 }

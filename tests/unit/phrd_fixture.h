@@ -64,8 +64,8 @@ struct phrd {
     size_t object_count;
     struct phrd_rk rks[PHRD_RKS_MAX];
     size_t rk_count;
-    atomic_int hide_last;       /* this many entries are not shown: a rolled-back server */
-    atomic_int lose_answer_at;  /* the answer to this push is lost, counted down to 0 */
+    atomic_int hide_last;      /* this many entries are not shown: a rolled-back server */
+    atomic_int lose_answer_at; /* the answer to this push is lost, counted down to 0 */
     atomic_int push_count;
     struct id16 refused; /* grants to this reader are PHR_E_CARD: he is suspended */
 };
@@ -79,7 +79,9 @@ static void phrd_on_hello(void *user, struct request *req, struct view payload)
 {
     struct phrd *f = user;
     struct hello hello;
-    struct hello_reply reply = { .host = f->host, .srs_card = f->card.hash, .time_s = clock_realtime_s() };
+    struct hello_reply reply = { .host = f->host,
+                                 .srs_card = f->card.hash,
+                                 .time_s = clock_realtime_s() };
     uint8_t bytes[HELLO_REPLY_BYTES];
     int rc = hello_decode(payload, &hello);
 
@@ -89,8 +91,8 @@ static void phrd_on_hello(void *user, struct request *req, struct view payload)
     request_reply(req, rc, view_of(bytes, rc == 0 ? sizeof bytes : 0));
 }
 
-static int phrd_load(void *user, const struct id16 *patient, const struct digest *id, uint8_t **out_p,
-                     size_t *out_n)
+static int phrd_load(void *user, const struct id16 *patient, const struct digest *id,
+                     uint8_t **out_p, size_t *out_n)
 {
     const struct phrd *f = user;
 
@@ -111,7 +113,8 @@ static bool phrd_is_refused(const struct phrd *f, const struct op *op)
     for (uint16_t i = 0; i < op->count; i++) {
         struct grant g;
 
-        if (op->changes[i].type == CHANGE_GRANT && grant_decode(op->changes[i].body, &g) == 0 &&
+        if (op->changes[i].type == CHANGE_GRANT &&
+            grant_decode(op->changes[i].body, &g) == 0 &&
             id_equal(&g.ctx.reader, &f->refused))
             return true;
     }
@@ -122,13 +125,16 @@ static int phrd_place(struct phrd *f, const struct signed_op *op, uint64_t *out_
 {
     const struct ledger_state *s = state_memory_get_state(f->memory);
     struct op decoded = { 0 };
-    struct entry e = { .type = ENTRY_TYPE_OPS, .time_s = clock_realtime_s(), .op_count = 1 };
+    struct entry e = { .type = ENTRY_TYPE_OPS,
+                       .time_s = clock_realtime_s(),
+                       .op_count = 1 };
     struct signed_op copy = *op;
     struct writer out;
     int rc = op_decode(op->op, &decoded);
 
     if (rc == 0)
-        rc = phrd_is_refused(f, &decoded) ? PHR_E_CARD : verify_op(s, &f->anchor, op, e.time_s);
+        rc = phrd_is_refused(f, &decoded) ? PHR_E_CARD
+                                          : verify_op(s, &f->anchor, op, e.time_s);
     e.patient = decoded.patient;
     op_fini(&decoded);
     if (rc < 0)
@@ -186,7 +192,8 @@ static void phrd_on_push(void *user, struct request *req, struct view payload)
     }
     rc = phrd_place(f, &op, &seq);
     atomic_fetch_add(&f->push_count, 1);
-    if (atomic_load(&f->lose_answer_at) > 0 && atomic_fetch_sub(&f->lose_answer_at, 1) == 1) {
+    if (atomic_load(&f->lose_answer_at) > 0 &&
+        atomic_fetch_sub(&f->lose_answer_at, 1) == 1) {
         phrd_reply_rc(req, PHR_E_CLOSED);
         return;
     }
@@ -220,7 +227,8 @@ static void phrd_on_fetch(void *user, struct request *req, struct view payload)
     writer_init(&out);
     writer_u64(&out, head - 1);
     writer_u16(&out, 0);
-    for (size_t i = 0; i < shown && count < 3; i++) { /* few at a time, so that clients must ask on */
+    for (size_t i = 0; i < shown && count < 3;
+         i++) { /* few at a time, so that clients must ask on */
         if (!id_equal(&f->entries[i].patient, &patient) || seq++ < from)
             continue;
         writer_lp(&out, view_of(f->entries[i].p, f->entries[i].n));
@@ -246,7 +254,8 @@ static void phrd_on_put(void *user, struct request *req, struct view payload)
     (void)reader_u64(&in);
     len = reader_u64(&in);
     bytes = malloc(len + 1);
-    if (!reader_done(&in) || !bytes || fdio_pread_all(fd, bytes, len, 0) < 0 || f->object_count == PHRD_OBJECTS_MAX) {
+    if (!reader_done(&in) || !bytes || fdio_pread_all(fd, bytes, len, 0) < 0 ||
+        f->object_count == PHRD_OBJECTS_MAX) {
         free(bytes);
         phrd_reply_rc(req, PHR_E_PROTOCOL);
         return;
@@ -314,10 +323,14 @@ static void *phrd_run(void *arg)
 
 static void phrd_start(struct phrd *f)
 {
-    const struct server_opts opts = { .socket_path = f->sock, .socket_mode = 0600,
+    const struct server_opts opts = { .socket_path = f->sock,
+                                      .socket_mode = 0600,
                                       .rules = phrd_rules,
-                                      .rule_count = sizeof phrd_rules / sizeof phrd_rules[0],
-                                      .user = f, .connections_max = 16, .in_flight_max = 8 };
+                                      .rule_count =
+                                          sizeof phrd_rules / sizeof phrd_rules[0],
+                                      .user = f,
+                                      .connections_max = 16,
+                                      .in_flight_max = 8 };
 
     CHECK_EQ(server_open(&opts, &f->server), 0);
     CHECK_EQ(pthread_create(&f->thread, NULL, phrd_run, f), 0);
@@ -327,8 +340,12 @@ static void phrd_start(struct phrd *f)
 static void phrd_write_request(struct phrd *f)
 {
     struct writer out;
-    struct card card = { .role = CARD_SRS, .user = random_id(), .not_before_s = 1,
-                         .not_after_s = 4000000000, .serial = 1, .label = "srs" };
+    struct card card = { .role = CARD_SRS,
+                         .user = random_id(),
+                         .not_before_s = 1,
+                         .not_after_s = 4000000000,
+                         .serial = 1,
+                         .label = "srs" };
     char path[128];
     int dir = -1;
 
@@ -359,7 +376,8 @@ static void phrd_read_cards(struct phrd *f)
     snprintf(path, sizeof path, "%s/home/realm/srs.card", f->dir);
     CHECK_EQ(fdio_load(AT_FDCWD, path, 4096, &srs_bytes, &n), 0);
     CHECK_EQ(card_check(view_of(srs_bytes, n), &authority.ed, &f->card), 0);
-    f->anchor = (struct verify_anchor){ .authority = authority.ed, .srs = f->card.ed,
+    f->anchor = (struct verify_anchor){ .authority = authority.ed,
+                                        .srs = f->card.ed,
                                         .srs_card = f->card.hash };
     free(authority_bytes);
     free(srs_bytes);
@@ -436,8 +454,10 @@ static struct scalar *phrd_open_rk(const struct phrd *f, const struct grant *g)
     for (size_t i = 0; i < f->rk_count; i++) {
         if (!id_equal(&f->rks[i].grant, &g->ctx.grant))
             continue;
-        CHECK_EQ(seal_open(f->b, view_of(aad, sizeof aad), view_of(f->rks[i].sealed, f->rks[i].n),
-                           (struct span){ rk->b, sizeof rk->b }), 0);
+        CHECK_EQ(seal_open(f->b, view_of(aad, sizeof aad),
+                           view_of(f->rks[i].sealed, f->rks[i].n),
+                           (struct span){ rk->b, sizeof rk->b }),
+                 0);
         CHECK_EQ(pre_check_rk(rk, &g->r), 0);
         return rk;
     }

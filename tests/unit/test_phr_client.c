@@ -61,7 +61,8 @@ static struct alice alice_open(void)
 
 static void alice_close(struct alice *a)
 {
-    a->identity->is_changed = false; /* spares an Argon2id; one test looks at saved pins */
+    a->identity->is_changed =
+        false; /* spares an Argon2id; one test looks at saved pins */
     phr_owner_close(a->owner);
     phr_identity_lock(a->identity);
     phr_client_close(a->client);
@@ -105,8 +106,9 @@ static int group_setup(void **state)
     struct phr_passphrase pass = phrd_pass(PHRD_PASS);
     struct phr_passphrase again = phrd_pass(PHRD_PASS);
     struct phr_passphrase owner = phrd_pass(PHRD_PASS);
-    const struct phr_patient_wish patient = { .id = "alice", .name = "Alice", .owner = &owner,
-                                              .authority = &again };
+    const struct phr_patient_wish patient = {
+        .id = "alice", .name = "Alice", .owner = &owner, .authority = &again
+    };
     struct phr_client *c;
     char hex[33];
     int rc;
@@ -175,7 +177,8 @@ TEST(phr_identity__keyrings_are_for_their_owner_alone)
     CHECK_EQ(chmod(path, 0640), 0);
     CHECK_EQ(phr_identity_unlock(c, "alice", NULL, &pass, &i), PHR_E_RIGHTS);
     CHECK_EQ(chmod(path, 0600), 0);
-    CHECK_EQ(phr_identity_unlock(c, "alice", NULL, &pass, &i), PHR_E_RIGHTS); /* /dev/null is no passfile */
+    CHECK_EQ(phr_identity_unlock(c, "alice", NULL, &pass, &i),
+             PHR_E_RIGHTS); /* /dev/null is no passfile */
     CHECK_EQ(phr_identity_unlock(c, "nobody", NULL, &pass, &i), PHR_E_UNKNOWN_ID);
     CHECK_EQ(phr_identity_unlock(c, "../x", NULL, &pass, &i), PHR_E_UNKNOWN_ID);
     phr_client_close(c);
@@ -237,18 +240,23 @@ TEST(phr_patient__has_six_compartments_and_may_get_more)
 }
 
 /* A file of the owner: dentry, inode, header of a random key; one op for as many as fit. */
-static void add_file(struct alice *a, const struct compartment *keys, struct draft *d, unsigned no)
+static void add_file(struct alice *a, const struct compartment *keys, struct draft *d,
+                     unsigned no)
 {
     scoped(secret_free) struct symkey *fk = secret_alloc(sizeof *fk);
     scoped(secret_free) struct symkey *kek = secret_alloc(sizeof *kek);
     scoped(writer_fini) struct writer sealed;
     scoped(writer_fini) struct writer sealed_inode;
     scoped(writer_fini) struct writer header;
-    struct dentry_row row = { .row = random_id(), .parent = keys->ctx.class_id, .version = 1 };
+    struct dentry_row row = { .row = random_id(),
+                              .parent = keys->ctx.class_id,
+                              .version = 1 };
     struct dentry dentry = { .ino = random_id(), .type = DT_REG };
     struct inode_row inode = { .ino = dentry.ino, .version = 1 };
     const struct inode_attr attr = { .mode = S_IFREG | 0644, .size = no };
-    const struct file_ctx ctx = { .class_ctx = keys->ctx, .file = dentry.ino, .hdr_gen = 1 };
+    const struct file_ctx ctx = { .class_ctx = keys->ctx,
+                                  .file = dentry.ino,
+                                  .hdr_gen = 1 };
     const struct file_key key = { .gen = 1, .key = fk };
     struct header_change change = { .file = dentry.ino, .hdr_gen = 1 };
     struct capsule capsule;
@@ -258,7 +266,8 @@ static void add_file(struct alice *a, const struct compartment *keys, struct dra
     writer_init(&sealed);
     writer_init(&sealed_inode);
     writer_init(&header);
-    dentry.name_bytes = (size_t)snprintf((char *)dentry.name, sizeof dentry.name, "slice-%03u.dcm", no);
+    dentry.name_bytes =
+        (size_t)snprintf((char *)dentry.name, sizeof dentry.name, "slice-%03u.dcm", no);
     row.tag = name_tag(&keys->rows, &row.parent, view_of(dentry.name, dentry.name_bytes));
     CHECK_EQ(dentry_seal(&keys->rows, &row, &dentry, &sealed), 0);
     row.sealed = writer_done(&sealed);
@@ -268,7 +277,8 @@ static void add_file(struct alice *a, const struct compartment *keys, struct dra
     inode_row_encode(&inode, draft_add(d, CHANGE_INODE));
     memset(fk->b, (int)(no & 0xff), sizeof fk->b);
     CHECK_EQ(pre_encaps(&keys->a_pub, &ctx, &capsule, kek, &commit), 0);
-    CHECK_EQ(header_seal(AEAD_XCHACHA, &ctx, &capsule, kek, &commit, &key, 1, &header), 0);
+    CHECK_EQ(header_seal(AEAD_XCHACHA, &ctx, &capsule, kek, &commit, &key, 1, &header),
+             0);
     change.header = writer_done(&header);
     header_change_encode(&change, draft_add(d, CHANGE_HEADER));
 }
@@ -292,7 +302,8 @@ static void add_files(struct alice *a, unsigned count)
     compartment_fini(&keys);
 }
 
-static const struct replica_grant *find_grant(struct alice *a, const char *label, const struct class_ctx *ctx)
+static const struct replica_grant *find_grant(struct alice *a, const char *label,
+                                              const struct class_ctx *ctx)
 {
     const struct replica_grant *g;
 
@@ -300,14 +311,16 @@ static const struct replica_grant *find_grant(struct alice *a, const char *label
         struct card card;
 
         if (!g->is_revoked && class_ctx_equal(&g->grant.ctx.class_ctx, ctx) &&
-            replica_find_card(a->owner->replica, &g->grant.ctx.reader, &card) == 0 && strcmp(card.label, label) == 0)
+            replica_find_card(a->owner->replica, &g->grant.ctx.reader, &card) == 0 &&
+            strcmp(card.label, label) == 0)
             return g;
     }
     return NULL;
 }
 
 /* Opens a header as its reader does: d from the grant, W1 from the server. The first key's first byte. */
-static int read_header(struct alice *a, const char *label, const struct replica_header *h, const struct class_ctx *ctx)
+static int read_header(struct alice *a, const char *label, const struct replica_header *h,
+                       const struct class_ctx *ctx)
 {
     const struct replica_grant *g = find_grant(a, label, ctx);
     struct phr_identity *reader;
@@ -330,9 +343,12 @@ static int read_header(struct alice *a, const char *label, const struct replica_
     CHECK_EQ(header_decode(h->bytes, &header), 0);
     CHECK_EQ(pre_capsule_w(&header.capsule, &w), 0);
     CHECK_EQ(pre_reencrypt(rk, &w, &w1), 0);
-    CHECK_EQ(pre_reader_grant_key(reader->ring->b, &g->grant.ctx, &g->grant.a, &g->grant.b, &g->grant.x,
-                                  &g->grant.r, d), 0);
-    CHECK_EQ(pre_reader_decaps(d, &header.ctx, &g->grant.a, &header.capsule, &w1, &header.commit, kek), 0);
+    CHECK_EQ(pre_reader_grant_key(reader->ring->b, &g->grant.ctx, &g->grant.a,
+                                  &g->grant.b, &g->grant.x, &g->grant.r, d),
+             0);
+    CHECK_EQ(pre_reader_decaps(d, &header.ctx, &g->grant.a, &header.capsule, &w1,
+                               &header.commit, kek),
+             0);
     CHECK_EQ(header_open_sealed(&header, kek, keys, &count), 0);
     CHECK_EQ(count, 1);
     first = keys[0].key->b[0];
@@ -345,9 +361,12 @@ static int read_header(struct alice *a, const char *label, const struct replica_
     return first;
 }
 
-static uint32_t grant(struct alice *a, const char *to, const char *compartment, bool may_write)
+static uint32_t grant(struct alice *a, const char *to, const char *compartment,
+                      bool may_write)
 {
-    const struct phr_grant_wish wish = { .compartment = compartment, .to = to, .may_write = may_write };
+    const struct phr_grant_wish wish = { .compartment = compartment,
+                                         .to = to,
+                                         .may_write = may_write };
     uint32_t count = 0;
     int rc = phr_grant_add(a->owner, &wish, &count);
 
@@ -372,12 +391,15 @@ TEST(phr_grant__lets_the_reader_open_what_the_owner_wrote)
     CHECK(replica_get_head(a.owner->replica, &seq, &leaf));
     h = replica_get_header(a.owner->replica, 0);
     for (size_t i = 0; (h = replica_get_header(a.owner->replica, i)) != NULL; i++) {
-        if (class_ctx_equal(&h->ctx.class_ctx, &ctx) && !id_equal(&h->ctx.file, &ctx.class_id))
+        if (class_ctx_equal(&h->ctx.class_ctx, &ctx) &&
+            !id_equal(&h->ctx.file, &ctx.class_id))
             break;
     }
     CHECK(h != NULL);
-    CHECK_EQ(read_header(&a, "dr.wilson", h, &ctx), 0); /* the first file's key is all 0 */
-    CHECK_EQ(grant(&a, "dr.wilson", "imaging", true), 1); /* rights change: the old grant is replaced */
+    CHECK_EQ(read_header(&a, "dr.wilson", h, &ctx),
+             0); /* the first file's key is all 0 */
+    CHECK_EQ(grant(&a, "dr.wilson", "imaging", true),
+             1); /* rights change: the old grant is replaced */
     CHECK(!epoch_is_unfinished(a.owner->replica, &ctx.class_id));
     CHECK_EQ(find_grant(&a, "dr.wilson", &ctx)->grant.rights, GRANT_RW);
     alice_close(&a);
@@ -470,7 +492,8 @@ static void check_all_is_done(struct alice *a, uint32_t epoch)
     CHECK(!epoch_is_unfinished(a->owner->replica, &ctx.class_id));
     for (size_t i = 0; (c = replica_get_class(a->owner->replica, i)) != NULL; i++) {
         if (id_equal(&c->ctx.class_id, &ctx.class_id))
-            CHECK_EQ(c->state, c->ctx.epoch == epoch ? LEDGER_EPOCH_CURRENT : LEDGER_EPOCH_RETIRED);
+            CHECK_EQ(c->state,
+                     c->ctx.epoch == epoch ? LEDGER_EPOCH_CURRENT : LEDGER_EPOCH_RETIRED);
     }
     for (size_t i = 0; (h = replica_get_header(a->owner->replica, i)) != NULL; i++) {
         if (id_equal(&h->ctx.class_ctx.class_id, &ctx.class_id))
@@ -482,7 +505,8 @@ static void check_all_is_done(struct alice *a, uint32_t epoch)
         struct dentry_row d;
         struct dentry opened;
 
-        if (row->is_dead || row->row.kind != LEDGER_ROW_DENTRY || !id_equal(&row->row.class_id, &ctx.class_id))
+        if (row->is_dead || row->row.kind != LEDGER_ROW_DENTRY ||
+            !id_equal(&row->row.class_id, &ctx.class_id))
             continue;
         CHECK_EQ(dentry_row_decode(row->bytes, &d), 0);
         CHECK_EQ(dentry_open_sealed(&keys.rows, &d, &opened), 0);
@@ -510,7 +534,8 @@ TEST(phr_revoke__is_ended_by_the_next_command_when_killed_at_any_step)
         CHECK(find_grant(&a, "dr.wilson", &(struct class_ctx){ 0 }) == NULL);
         {
             struct class_ctx ctx = imaging(&a);
-            const struct replica_header *names = replica_find_header(a.owner->replica, &ctx.class_id);
+            const struct replica_header *names =
+                replica_find_header(a.owner->replica, &ctx.class_id);
 
             CHECK(find_grant(&a, "dr.wilson", &ctx) == NULL);
             CHECK(find_grant(&a, "dr.chen", &ctx) != NULL);
@@ -522,7 +547,9 @@ TEST(phr_revoke__is_ended_by_the_next_command_when_killed_at_any_step)
             CHECK_EQ(grant(&a, "dr.wilson", "imaging", false), 1);
         alice_close(&a);
     }
-    CHECK(step > 7); /* revoke, begin, epoch, grants, two of headers, retire, and the one that lived */
+    CHECK(
+        step >
+        7); /* revoke, begin, epoch, grants, two of headers, retire, and the one that lived */
 }
 
 static int on_host(void *user, const struct phr_revoke_host *h)

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "cmd.h"
-#include "phr/audit.h"
 #include "opening.h"
+#include "phr/audit.h"
 
 enum { LIMIT_MAX = 100 * 1000 * 1000 };
 
@@ -36,11 +36,13 @@ static int fill_wish(const struct args *a, struct phr_audit_wish *out)
 static json_t *pack_row(const struct phr_audit_row *r)
 {
     return json_pack("{s:I,s:s,s:s,s:i,s:s,s:s,s:i,"
-                     "s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:I}", "index",
-                     (json_int_t)r->index, "time", r->time, "op", r->op, "outcome", r->outcome, "outcome_text",
-                     r->outcome_text, "who", r->who, "uid", (int)r->uid, "program", r->program, "host", r->host,
-                     "patient", r->patient, "compartment", r->compartment, "file", r->file, "grant", r->grant, "purpose",
-                     r->purpose, "reason", r->reason, "count", (int)r->count, "index_last",
+                     "s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:i,s:I}",
+                     "index", (json_int_t)r->index, "time", r->time, "op", r->op,
+                     "outcome", r->outcome, "outcome_text", r->outcome_text, "who",
+                     r->who, "uid", (int)r->uid, "program", r->program, "host", r->host,
+                     "patient", r->patient, "compartment", r->compartment, "file",
+                     r->file, "grant", r->grant, "purpose", r->purpose, "reason",
+                     r->reason, "count", (int)r->count, "index_last",
                      (json_int_t)r->index_last);
 }
 
@@ -56,8 +58,9 @@ static int on_shown(void *user, const struct phr_audit_row *r)
 
     if (list)
         return json_array_append_new(list, pack_row(r)) < 0 ? -ENOMEM : 0;
-    printf("%6" PRIu64 "  %s  %-14s %-16s %s%s%.*s", r->index, r->time, r->op, r->who[0] ? r->who : "-", r->patient,
-           r->compartment[0] ? "/" : "", is_hex_id(r->compartment) ? 8 : 255, r->compartment);
+    printf("%6" PRIu64 "  %s  %-14s %-16s %s%s%.*s", r->index, r->time, r->op,
+           r->who[0] ? r->who : "-", r->patient, r->compartment[0] ? "/" : "",
+           is_hex_id(r->compartment) ? 8 : 255, r->compartment);
     if (r->program[0])
         printf("  by %s (uid %" PRIu32 ")", r->program, r->uid);
     if (r->count > 1)
@@ -98,19 +101,25 @@ int cmd_audit_verify(struct phr_client *c, const struct args *a)
         rc = phr_audit_verify(c, viewer, &p);
     phr_identity_lock(viewer);
     if (rc == PHR_E_AUDIT_BROKEN && p.has_bad_index && !a->is_set[ARG_JSON])
-        printf("Record %" PRIu64 " does not match the log: it was changed after it was written.\n", p.bad_index);
+        printf("Record %" PRIu64
+               " does not match the log: it was changed after it was written.\n",
+               p.bad_index);
     if (rc < 0 && !(a->is_set[ARG_JSON] && p.has_bad_index))
         return rc;
     if (rc < 0) {
-        int shown = output_json(json_pack("{s:b,s:I}", "verified", 0, "bad_index", (json_int_t)p.bad_index));
+        int shown = output_json(
+            json_pack("{s:b,s:I}", "verified", 0, "bad_index", (json_int_t)p.bad_index));
 
         return shown < 0 ? shown : rc;
     }
-    return output_done(a, json_pack("{s:b,s:I,s:I,s:s,s:I}", "verified", 1, "size", (json_int_t)p.size, "records",
-                                    (json_int_t)p.record_count, "root", p.root, "pinned_size",
-                                    (json_int_t)p.pinned_size),
-                       "The log of %" PRIu64 " records verifies: signature, tree, and %" PRIu64
-                       " readable records.\nroot %s", p.size, p.record_count, p.root);
+    return output_done(
+        a,
+        json_pack("{s:b,s:I,s:I,s:s,s:I}", "verified", 1, "size", (json_int_t)p.size,
+                  "records", (json_int_t)p.record_count, "root", p.root, "pinned_size",
+                  (json_int_t)p.pinned_size),
+        "The log of %" PRIu64 " records verifies: signature, tree, and %" PRIu64
+        " readable records.\nroot %s",
+        p.size, p.record_count, p.root);
 }
 
 /* ---- export ---- */
@@ -130,7 +139,9 @@ static void print_csv_text(const char *text, bool is_last)
 static void print_csv_head(bool *io_is_done)
 {
     if (!*io_is_done)
-        fputs("index,time,op,outcome,who,uid,program,host,patient,compartment,file,purpose,reason\r\n", stdout);
+        fputs("index,time,op,outcome,who,uid,program,host,patient,compartment,file,"
+              "purpose,reason\r\n",
+              stdout);
     *io_is_done = true;
 }
 
@@ -152,7 +163,9 @@ static int on_csv(void *user, const struct phr_audit_row *r)
 static int on_jsonl(void *user, const struct phr_audit_row *r)
 {
     json_t *row = pack_row(r);
-    int rc = row && json_dumpf(row, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER) == 0 ? 0 : -ENOMEM;
+    int rc = row && json_dumpf(row, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER) == 0
+                 ? 0
+                 : -ENOMEM;
 
     (void)user;
     json_decref(row);

@@ -7,7 +7,8 @@
 
 enum { DAYS_MAX = 36500 };
 
-static const char *const role_names[] = { "", "person", "service", "group", "patient", "authority", "server" };
+static const char *const role_names[] = { "",        "person",    "service", "group",
+                                          "patient", "authority", "server" };
 
 static int parse_role(const char *text, enum phr_role *out)
 {
@@ -23,8 +24,10 @@ static int parse_role(const char *text, enum phr_role *out)
 
 int cmd_identity_new(struct phr_client *c, const struct args *a)
 {
-    const struct phr_passphrase pass = args_get_passphrase(a, ARG_PASSFILE, ARG_PASSFD, "New passphrase");
-    struct phr_identity_wish wish = { .label = a->words[0], .keyring_user = a->text[ARG_FOR] };
+    const struct phr_passphrase pass =
+        args_get_passphrase(a, ARG_PASSFILE, ARG_PASSFD, "New passphrase");
+    struct phr_identity_wish wish = { .label = a->words[0],
+                                      .keyring_user = a->text[ARG_FOR] };
     int rc = parse_role(a->text[ARG_ROLE], &wish.role);
 
     if (rc == 0)
@@ -35,15 +38,18 @@ int cmd_identity_new(struct phr_client *c, const struct args *a)
         return rc;
     return output_done(a, json_pack("{s:s}", "label", wish.label),
                        "Keys for %s are made; the request waits for the authority:\n"
-                       "phr identity approve %s", wish.label, wish.label);
+                       "phr identity approve %s",
+                       wish.label, wish.label);
 }
 
 static json_t *pack_info(const struct phr_identity_info *i)
 {
-    return json_pack("{s:s,s:s,s:s,s:s,s:b,s:b,s:b,s:I,s:I,s:I}", "label", i->label, "user", i->user, "role",
-                     role_names[i->role], "fingerprint", i->fingerprint, "approved", i->is_approved, "valid",
-                     i->is_valid, "keyring_here", i->has_keyring, "not_before", (json_int_t)i->not_before_s,
-                     "not_after", (json_int_t)i->not_after_s, "serial", (json_int_t)i->serial);
+    return json_pack("{s:s,s:s,s:s,s:s,s:b,s:b,s:b,s:I,s:I,s:I}", "label", i->label,
+                     "user", i->user, "role", role_names[i->role], "fingerprint",
+                     i->fingerprint, "approved", i->is_approved, "valid", i->is_valid,
+                     "keyring_here", i->has_keyring, "not_before",
+                     (json_int_t)i->not_before_s, "not_after", (json_int_t)i->not_after_s,
+                     "serial", (json_int_t)i->serial);
 }
 
 static int on_listed(void *user, const struct phr_identity_info *i)
@@ -53,7 +59,10 @@ static int on_listed(void *user, const struct phr_identity_info *i)
     if (list)
         return json_array_append_new(list, pack_info(i)) < 0 ? -ENOMEM : 0;
     printf("%-24s %-9s %-9s %s\n", i->label[0] ? i->label : i->user, role_names[i->role],
-           !i->is_approved ? "waits" : i->is_valid ? "valid" : "not valid", output_time(i->not_after_s));
+           !i->is_approved ? "waits"
+           : i->is_valid   ? "valid"
+                           : "not valid",
+           output_time(i->not_after_s));
     return 0;
 }
 
@@ -78,10 +87,14 @@ int cmd_identity_show(struct phr_client *c, const struct args *a)
         return rc;
     if (a->is_set[ARG_JSON])
         return output_json(pack_info(&i));
-    printf("label        %s\nrole         %s\nuser         %s\nfingerprint  %s\nstate        %s\n", i.label,
-           role_names[i.role], i.user, i.fingerprint,
-           !i.is_approved ? "waits for the authority" : i.is_valid ? "valid" : "not valid");
-    printf("valid until  %s\nkeyring      %s\n", output_time(i.not_after_s), i.has_keyring ? "here" : "elsewhere");
+    printf("label        %s\nrole         %s\nuser         %s\nfingerprint  %s\nstate    "
+           "    %s\n",
+           i.label, role_names[i.role], i.user, i.fingerprint,
+           !i.is_approved ? "waits for the authority"
+           : i.is_valid   ? "valid"
+                          : "not valid");
+    printf("valid until  %s\nkeyring      %s\n", output_time(i.not_after_s),
+           i.has_keyring ? "here" : "elsewhere");
     return 0;
 }
 
@@ -93,7 +106,8 @@ int cmd_identity_approve(struct phr_client *c, const struct args *a)
 
     return rc < 0 ? rc
                   : output_done(a, json_pack("{s:s}", "label", a->words[0]),
-                                "%s has a card: realm/cards/%s.card", a->words[0], a->words[0]);
+                                "%s has a card: realm/cards/%s.card", a->words[0],
+                                a->words[0]);
 }
 
 int cmd_identity_suspend(struct phr_client *c, const struct args *a)
@@ -106,19 +120,23 @@ int cmd_identity_suspend(struct phr_client *c, const struct args *a)
     return rc < 0 ? rc
                   : output_done(a, json_pack("{s:s}", "label", a->words[0]),
                                 is_back ? "%s may open again what is granted to it."
-                                        : "The server opens nothing for %s any more. Its grants stay: revoke them "
+                                        : "The server opens nothing for %s any more. Its "
+                                          "grants stay: revoke them "
                                           "where keys shall change.",
                                 a->words[0]);
 }
 
 int cmd_identity_passwd(struct phr_client *c, const struct args *a)
 {
-    const struct phr_passphrase old_pass = args_get_passphrase(a, ARG_PASSFILE, ARG_PASSFD, "Passphrase");
+    const struct phr_passphrase old_pass =
+        args_get_passphrase(a, ARG_PASSFILE, ARG_PASSFD, "Passphrase");
     const struct phr_passphrase new_pass =
         args_get_passphrase(a, ARG_NEW_PASSFILE, ARG_NEW_PASSFD, "New passphrase");
     int rc = phr_identity_passwd(c, a->words[0], &old_pass, &new_pass);
 
     return rc < 0 ? rc
-                  : output_done(a, NULL, "The keyring has a new passphrase. Copies of the old file still open "
-                                         "with the old one.");
+                  : output_done(a, NULL,
+                                "The keyring has a new passphrase. Copies of the old "
+                                "file still open "
+                                "with the old one.");
 }

@@ -18,11 +18,14 @@ int cmd_patient_add(struct phr_client *c, const struct args *a)
     char patient[33];
     int rc = phr_patient_add(c, &wish, patient);
 
-    return rc < 0 ? rc
-                  : output_done(a, json_pack("{s:s,s:s}", "id", wish.id, "patient", patient),
-                                "%s is a patient of this realm (%s). Without keys/%s.keyring and its passphrase\n"
-                                "nobody can ever grant or recover these records: make a copy now.",
-                                wish.id, patient, wish.id);
+    return rc < 0
+               ? rc
+               : output_done(
+                     a, json_pack("{s:s,s:s}", "id", wish.id, "patient", patient),
+                     "%s is a patient of this realm (%s). Without keys/%s.keyring and "
+                     "its passphrase\n"
+                     "nobody can ever grant or recover these records: make a copy now.",
+                     wish.id, patient, wish.id);
 }
 
 static int on_compartment(void *user, const struct phr_compartment_info *i)
@@ -30,14 +33,17 @@ static int on_compartment(void *user, const struct phr_compartment_info *i)
     json_t *list = user;
 
     if (list)
-        return json_array_append_new(
-                   list, json_pack("{s:s,s:s,s:i,s:I,s:I,s:b}", "name", i->name, "id", i->id, "epoch", (int)i->epoch,
-                                   "files", (json_int_t)i->file_count, "grants", (json_int_t)i->grant_count,
-                                   "unfinished", i->is_unfinished)) < 0
+        return json_array_append_new(list, json_pack("{s:s,s:s,s:i,s:I,s:I,s:b}", "name",
+                                                     i->name, "id", i->id, "epoch",
+                                                     (int)i->epoch, "files",
+                                                     (json_int_t)i->file_count, "grants",
+                                                     (json_int_t)i->grant_count,
+                                                     "unfinished", i->is_unfinished)) < 0
                    ? -ENOMEM
                    : 0;
-    printf("%-24s epoch %-4" PRIu32 " %6" PRIu64 " files %4" PRIu64 " grants%s\n", i->name, i->epoch,
-           i->file_count, i->grant_count, i->is_unfinished ? "  (keys are being changed)" : "");
+    printf("%-24s epoch %-4" PRIu32 " %6" PRIu64 " files %4" PRIu64 " grants%s\n",
+           i->name, i->epoch, i->file_count, i->grant_count,
+           i->is_unfinished ? "  (keys are being changed)" : "");
     return 0;
 }
 

@@ -70,8 +70,7 @@ static void print_tree(const json_t *value, int depth)
         json_object_foreach((json_t *)(uintptr_t)value, key, member)
             print_member(key, member, depth);
     } else {
-        json_array_foreach(value, i, member)
-            print_member("-", member, depth);
+        json_array_foreach(value, i, member) print_member("-", member, depth);
     }
 }
 
@@ -81,7 +80,8 @@ int cmd_status(struct phr_client *c, const struct args *a)
     char *text = NULL;
     int phrd = phr_sidecar_dup_status(c, &text);
     int rc = m.list ? phr_mount_each(c, on_mount, &m) : -ENOMEM;
-    json_t *all = json_pack("{s:o,s:o}", "phrd", phrd == 0 ? parse_text(text) : json_null(), "mounts", m.list);
+    json_t *all = json_pack("{s:o,s:o}", "phrd",
+                            phrd == 0 ? parse_text(text) : json_null(), "mounts", m.list);
 
     if (!all)
         rc = -ENOMEM;
@@ -90,7 +90,8 @@ int cmd_status(struct phr_client *c, const struct args *a)
     else if (rc == 0)
         print_tree(all, 0);
     json_decref(all);
-    return rc < 0 ? rc : phrd; /* what was found is shown; that phrd is away is the result */
+    return rc < 0 ? rc
+                  : phrd; /* what was found is shown; that phrd is away is the result */
 }
 
 /* ---- sync ---- */
@@ -101,7 +102,8 @@ int cmd_status_sync(struct phr_client *c, const struct args *a)
     uint32_t queued = 0;
     uint64_t wait_s;
     bool is_clean;
-    int rc = args_number(a, ARG_TIMEOUT, a->is_set[ARG_WAIT] ? SYNC_WAIT_S : 0, SYNC_WAIT_S_MAX, &wait_s);
+    int rc = args_number(a, ARG_TIMEOUT, a->is_set[ARG_WAIT] ? SYNC_WAIT_S : 0,
+                         SYNC_WAIT_S_MAX, &wait_s);
 
     if (rc == 0 && a->is_set[ARG_RETRY])
         rc = phr_sidecar_retry(c, &queued);
@@ -111,13 +113,15 @@ int cmd_status_sync(struct phr_client *c, const struct args *a)
         return rc;
     is_clean = left.ops + left.unsealed + left.objects + left.parked == 0;
     if (a->is_set[ARG_JSON])
-        rc = output_json(json_pack("{s:b,s:i,s:i,s:i,s:i,s:i}", "clean", is_clean, "ops", (int)left.ops, "unsealed",
-                                   (int)left.unsealed, "objects", (int)left.objects, "parked", (int)left.parked,
-                                   "queued_again", (int)queued));
+        rc = output_json(json_pack("{s:b,s:i,s:i,s:i,s:i,s:i}", "clean", is_clean, "ops",
+                                   (int)left.ops, "unsealed", (int)left.unsealed,
+                                   "objects", (int)left.objects, "parked",
+                                   (int)left.parked, "queued_again", (int)queued));
     else if (is_clean)
         puts("Everything is in the object store.");
     else
-        printf("Still here: %u changes, %u files not sealed, %u objects to upload, %u refused by the store.\n",
+        printf("Still here: %u changes, %u files not sealed, %u objects to upload, %u "
+               "refused by the store.\n",
                left.ops, left.unsealed, left.objects, left.parked);
     return rc < 0 || is_clean ? rc : PHR_E_TIMEOUT;
 }
@@ -143,7 +147,8 @@ static int on_dir(void *user, const char *dir, const char *socket_path)
     (void)socket_path;
     if (a->text[ARG_MOUNT] && strcmp(a->text[ARG_MOUNT], dir) != 0)
         return 0;
-    return dir[0] && nftw(dir, on_file, FTW_OPEN_MAX, FTW_PHYS | FTW_MOUNT) < 0 ? -ENOMEM : 0;
+    return dir[0] && nftw(dir, on_file, FTW_OPEN_MAX, FTW_PHYS | FTW_MOUNT) < 0 ? -ENOMEM
+                                                                                : 0;
 }
 
 int cmd_status_conflicts(struct phr_client *c, const struct args *a)
@@ -159,8 +164,7 @@ int cmd_status_conflicts(struct phr_client *c, const struct args *a)
         return output_json(found_conflicts);
     if (rc == 0 && json_array_size(found_conflicts) == 0)
         puts("No conflicts that this user can see.");
-    json_array_foreach(found_conflicts, i, path)
-        puts(json_string_value(path));
+    json_array_foreach(found_conflicts, i, path) puts(json_string_value(path));
     json_decref(found_conflicts);
     return rc;
 }

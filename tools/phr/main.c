@@ -8,8 +8,8 @@
 
 #define AUTHORITY (ARG_BIT(AUTHORITY_PASSFILE) | ARG_BIT(AUTHORITY_PASSFD))
 #define NEW_PASS (ARG_BIT(NEW_PASSFILE) | ARG_BIT(NEW_PASSFD))
-#define FILTERS                                                                                    \
-    (ARG_BIT(WHO) | ARG_BIT(PATIENT) | ARG_BIT(OP) | ARG_BIT(OUTCOME) | ARG_BIT(SINCE) |           \
+#define FILTERS                                                                          \
+    (ARG_BIT(WHO) | ARG_BIT(PATIENT) | ARG_BIT(OP) | ARG_BIT(OUTCOME) | ARG_BIT(SINCE) | \
      ARG_BIT(UNTIL) | ARG_BIT(LIMIT) | ARG_BIT(AS) | ARG_BIT(KEYRING) | ARGS_PASS)
 #define OWNER (ARGS_PASS | ARG_BIT(KEYRING))
 
@@ -56,7 +56,8 @@ static void print_usage(FILE *to)
 {
     fputs("usage: phr COMMAND [words] [options]\n\n", to);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(to, "  %-18s %-22s %s\n", commands[i].name, commands[i].words, commands[i].purpose);
+        fprintf(to, "  %-18s %-22s %s\n", commands[i].name, commands[i].words,
+                commands[i].purpose);
     fputs("\nphr COMMAND --help says more; see phr(1).\n", to);
 }
 
@@ -68,7 +69,8 @@ static int report(const struct args *a, int rc, const char *why)
     output_progress_end();
     fprintf(stderr, "phr: %s\n", text);
     if (a->is_set[ARG_JSON] && !output_is_json_printed()) {
-        error = json_pack("{s:{s:s,s:s,s:i}}", "error", "name", phr_err_name(rc), "text", text, "number", rc);
+        error = json_pack("{s:{s:s,s:s,s:i}}", "error", "name", phr_err_name(rc), "text",
+                          text, "number", rc);
         if (output_json(error) < 0)
             fputs("phr: out of memory\n", stderr);
     }
@@ -105,7 +107,8 @@ int main(int argc, char *argv[])
     const struct args_command *cmd;
     int used = 0;
 
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         print_usage(argc < 2 ? stderr : stdout);
         return argc < 2 ? phr_err_exit(PHR_E_USAGE) : EXIT_SUCCESS;
     }

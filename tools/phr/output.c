@@ -13,7 +13,9 @@ static bool is_json_printed;
 
 int output_json(json_t *take)
 {
-    char *text = take ? json_dumps(take, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY) : NULL;
+    char *text =
+        take ? json_dumps(take, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY)
+             : NULL;
 
     json_decref(take);
     if (!text)
@@ -54,7 +56,8 @@ const char *output_time(uint64_t s)
     time_t t = (time_t)s;
     struct tm tm;
 
-    if (s == 0 || !gmtime_r(&t, &tm) || strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+    if (s == 0 || !gmtime_r(&t, &tm) ||
+        strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
         return "never";
     return text;
 }
