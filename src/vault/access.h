@@ -16,6 +16,7 @@ struct key_set {
     size_t count;
     uint8_t header[HEADER_BYTES_MAX]; /* for footers */
     size_t header_bytes;
+    bool is_released; /* by the SRS under a lease: gone with it */
     unsigned refs; /* atomic */
 };
 struct key_set *key_set_borrow(struct key_set *k);

@@ -27,6 +27,13 @@ int contents_create(struct contents *c, uint64_t nodeid, const struct id16 *file
 /* A handle on an access that the names side has made (node_create). Takes a reference on it. */
 int contents_open_file(struct contents *c, uint64_t nodeid, struct access *a, int open_flags,
                        struct file **out_file) PHR_MUST_CHECK;
+/* The access that a handle was opened with; borrowed from it. */
+struct access *file_get_access(const struct file *f);
+/*
+ * A node goes on under another number (its reader was cut off while others have it open): dirty
+ * data is written out, the row moves, handles of the old number stay as they are (they say ESTALE).
+ */
+int contents_retire(struct contents *c, uint64_t nodeid, uint64_t new_nodeid) PHR_MUST_CHECK;
 /* Size, mtime and blocks as they are now, dirty state included. -ENOENT: no row. */
 struct content_attr {
     uint64_t size;

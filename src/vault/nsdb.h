@@ -9,14 +9,29 @@
 #define PHR_VAULT_NSDB_H
 
 #include "base/cursor.h"
+#include "base/scope.h"
 #include "format/row.h"
 
 struct nsdb;
 struct id16;
 
+/* namespace.db below dir_fd's path; made when missing. Starts the committer and the checkpointer. */
+int nsdb_open(const char *path, struct nsdb **out_db) PHR_MUST_CHECK;
+void nsdb_close(struct nsdb *db); /* commits, checkpoints; NULL is fine */
+/*
+ * The names lock: recursive, guards the writer connection and all names-side state of the
+ * vault (vault/README.md). Held by a transaction and by every statement.
+ */
+void nsdb_lock(struct nsdb *db);
+void nsdb_unlock(struct nsdb *db);
+
 int nsdb_begin(struct nsdb *db) PHR_MUST_CHECK;
 int nsdb_commit(struct nsdb *db) PHR_MUST_CHECK;
 void nsdb_rollback(struct nsdb *db);
+/* create, setattr: stays in the open transaction for at most 5 ms (STORAGE 3). */
+void nsdb_commit_soon(struct nsdb *db);
+/* A transaction is open on this thread (the names lock is held). */
+bool nsdb_is_in_tx(const struct nsdb *db);
 /* The WAL is on disk: everything committed before the call survives a power cut. Shared by ticket. */
 int nsdb_sync(struct nsdb *db) PHR_MUST_CHECK;
 
@@ -68,5 +83,7 @@ int nsdb_object_count(struct nsdb *db, uint64_t op_rowid, uint32_t *out_count) P
 /* Small facts: next container number, clean mark, boot id... */
 int nsdb_meta_get_u64(struct nsdb *db, const char *key, uint64_t *out_value) PHR_MUST_CHECK; /* -ENOENT */
 int nsdb_meta_put_u64(struct nsdb *db, const char *key, uint64_t value) PHR_MUST_CHECK;
+
+SCOPED_HANDLE(struct nsdb, nsdb_close)
 
 #endif

@@ -1,0 +1,648 @@
+/*
+ * The one door to SQLite for the vault: connections, transactions, statements.
+ *
+ * NSDB-1  One connection reads and writes, under one recursive mutex, so a reader always
+ *         sees what was acknowledged, also what still rides in the open transaction.
+ * NSDB-2  A transaction that is committed "soon" stays open for at most 5 ms; what joins it
+ *         later is undone alone by a savepoint. A commit that fails takes all of them along,
+ *         so the mount is told to forget (failed_count).
+ * NSDB-3  The WAL is synced outside the mutex, one sync for everybody who waits (ticket).
+ *
+ * After a power cut the database is a consistent earlier state: synchronous=NORMAL never
+ * damages it, and nsdb_sync is what makes a commit durable.
+ */
+#include "vault/nsdb.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/checked.h"
+#include "base/scope.h"
+#include "vault/nsdb_sql.h"
+
+enum {
+    STMT_SLOTS = 512, /* a power of two, well above the number of statements */
+    COMMIT_SOON_MS = 5,
+    CHECKPOINT_FRAMES = 2000,
+    CHECKPOINT_PERIOD_MS = 500
+};
+
+struct stmt_slot {
+    const char *sql;
+    sqlite3_stmt *st;
+    bool is_used;
+};
+
+struct nsdb {
+    sqlite3 *db;
+    sqlite3 *checkpoint_db;
+    pthread_mutex_t lock; /* recursive: the names lock */
+    bool is_tx;           /* lock: a nsdb_begin is open */
+    bool is_pending;      /* lock: the SQLite transaction holds acknowledged work */
+    bool is_open;         /* lock: BEGIN was done */
+    bool has_savepoint;   /* lock */
+    struct timespec pending_since; /* lock */
+    struct stmt_slot slots[STMT_SLOTS]; /* lock */
+
+    pthread_mutex_t sync_lock; /* after lock */
+    pthread_cond_t sync_cond;
+    uint64_t commit_no; /* sync_lock: commits done */
+    uint64_t synced_no; /* sync_lock: commits on disk */
+    bool is_syncing;    /* sync_lock */
+
+    pthread_mutex_t wake_lock; /* after lock */
+    pthread_cond_t wake;
+    bool is_stopping; /* wake_lock */
+    bool has_work;    /* wake_lock: a commit is due soon */
+    int wal_frames;   /* wake_lock */
+    pthread_t committer;
+    pthread_t checkpointer;
+    bool has_committer;
+    bool has_checkpointer;
+};
+
+static const char schema_sql[] =
+    "CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS patient(patient BLOB PRIMARY KEY, seq INTEGER, leaf BLOB) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS class(class BLOB, epoch INTEGER, patient BLOB, a BLOB, state INTEGER,"
+    " held_s INTEGER, record BLOB, PRIMARY KEY(class, epoch)) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS class_patient ON class(patient);"
+    "CREATE TABLE IF NOT EXISTS card(patient BLOB, user BLOB, hash BLOB, bytes BLOB,"
+    " PRIMARY KEY(patient, user)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS grants(grant_id BLOB PRIMARY KEY, patient BLOB, class BLOB, epoch INTEGER,"
+    " reader BLOB, revoked INTEGER, bytes BLOB) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS grants_reader ON grants(reader, class);"
+    "CREATE TABLE IF NOT EXISTS last_n(patient BLOB, writer BLOB, host BLOB, lane INTEGER, n INTEGER,"
+    " PRIMARY KEY(patient, writer, host, lane)) WITHOUT ROWID;"
+    /* kind: 0 below a compartment, 1 its root, 2 a patient's directory, 3 the root */
+    "CREATE TABLE IF NOT EXISTS inode(nodeid INTEGER PRIMARY KEY AUTOINCREMENT, ino BLOB UNIQUE, class BLOB,"
+    " kind INTEGER, epoch INTEGER, version INTEGER, conf INTEGER, writer BLOB, gone INTEGER, dirty INTEGER,"
+    " sealed BLOB);"
+    "CREATE INDEX IF NOT EXISTS inode_gone ON inode(nodeid) WHERE gone <> 0;"
+    "CREATE INDEX IF NOT EXISTS inode_dirty ON inode(nodeid) WHERE dirty = 1;"
+    "CREATE TABLE IF NOT EXISTS dentry(cookie INTEGER PRIMARY KEY AUTOINCREMENT, row BLOB UNIQUE, parent BLOB,"
+    " tag BLOB, class BLOB, epoch INTEGER, version INTEGER, conf INTEGER, writer BLOB, child BLOB,"
+    " dtype INTEGER, sealed BLOB, UNIQUE(parent, tag));"
+    "CREATE INDEX IF NOT EXISTS dentry_parent ON dentry(parent);"
+    "CREATE INDEX IF NOT EXISTS dentry_child ON dentry(child) WHERE child IS NOT NULL;"
+    "CREATE INDEX IF NOT EXISTS dentry_unopened ON dentry(class) WHERE child IS NULL;"
+    "CREATE INDEX IF NOT EXISTS dentry_dirs ON dentry(parent) WHERE dtype = 4;"
+    "CREATE TABLE IF NOT EXISTS header(file BLOB PRIMARY KEY, class BLOB, epoch INTEGER, hdr_gen INTEGER,"
+    " conf INTEGER, writer BLOB, fk_user BLOB, fk_box BLOB, bytes BLOB) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS seal(file BLOB PRIMARY KEY, class BLOB, epoch INTEGER, version INTEGER,"
+    " bytes BLOB) WITHOUT ROWID;"
+    /* kind: 1 dentry, 2 inode, 3 header */
+    "CREATE TABLE IF NOT EXISTS shadow(kind INTEGER, id BLOB, class BLOB, epoch INTEGER, version INTEGER,"
+    " base INTEGER, parent BLOB, tag BLOB, writer BLOB, bytes BLOB, PRIMARY KEY(kind, id)) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS shadow_name ON shadow(parent, tag) WHERE parent IS NOT NULL;"
+    "CREATE INDEX IF NOT EXISTS shadow_class ON shadow(class);"
+    "CREATE TABLE IF NOT EXISTS parked(kind INTEGER, id BLOB, class BLOB, epoch INTEGER, base INTEGER,"
+    " number INTEGER, writer BLOB, removed INTEGER, fk_user BLOB, fk_box BLOB, bytes BLOB,"
+    " PRIMARY KEY(kind, id)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS outbox(id INTEGER PRIMARY KEY AUTOINCREMENT, patient BLOB, class BLOB,"
+    " writer BLOB, lane INTEGER, n INTEGER, state INTEGER, created_ms INTEGER, reason INTEGER, hash BLOB UNIQUE,"
+    " op BLOB, sig BLOB);"
+    "CREATE INDEX IF NOT EXISTS outbox_patient ON outbox(patient);"
+    "CREATE TABLE IF NOT EXISTS op_n(writer BLOB, lane INTEGER, n INTEGER, PRIMARY KEY(writer, lane))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS local_key(user BLOB, kind INTEGER, class BLOB, epoch INTEGER, box BLOB,"
+    " PRIMARY KEY(user, kind, class, epoch)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS audit_stream(no INTEGER PRIMARY KEY, header BLOB);"
+    "CREATE TABLE IF NOT EXISTS audit_out(no INTEGER, n INTEGER, record BLOB, PRIMARY KEY(no, n)) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS content(nodeid INTEGER PRIMARY KEY, file BLOB, size INTEGER, mtime_s INTEGER,"
+    " mtime_ns INTEGER, blocks INTEGER, version INTEGER, state INTEGER, durable INTEGER, boot_id BLOB,"
+    " writer BLOB, changed_ms INTEGER, locs BLOB);"
+    "CREATE INDEX IF NOT EXISTS content_dirty ON content(nodeid) WHERE state <> 0 OR durable = 0;"
+    "CREATE TABLE IF NOT EXISTS object(object_id BLOB, op_rowid INTEGER, patient BLOB, nodeid INTEGER,"
+    " container INTEGER, offset INTEGER, len INTEGER, PRIMARY KEY(object_id, op_rowid)) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS object_op ON object(op_rowid);"
+    "INSERT OR IGNORE INTO inode(nodeid, ino, kind, epoch, version, conf, gone, dirty)"
+    " VALUES(1, zeroblob(16), 3, 0, 0, 0, 0, 0);"
+    "PRAGMA user_version = 1;";
+
+static int open_connection(const char *path, sqlite3 **out_db);
+static int exec(struct nsdb *db, const char *sql);
+static int reason(int sqlite_rc);
+static int commit_now(struct nsdb *db);
+static void *committer_main(void *arg);
+static void *checkpointer_main(void *arg);
+static int on_wal(void *arg, sqlite3 *db, const char *name, int frames);
+
+int nsdb_open(const char *path, struct nsdb **out_db)
+{
+    scoped(nsdb_close) struct nsdb *db = calloc(1, sizeof *db);
+    pthread_mutexattr_t attr;
+    pthread_condattr_t monotonic;
+    int rc;
+
+    if (!db)
+        return -ENOMEM;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&db->lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+    pthread_mutex_init(&db->sync_lock, NULL);
+    pthread_cond_init(&db->sync_cond, NULL);
+    pthread_mutex_init(&db->wake_lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&db->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+
+    rc = open_connection(path, &db->db);
+    if (rc < 0)
+        return rc;
+    rc = exec(db, schema_sql);
+    if (rc < 0)
+        return rc;
+    rc = open_connection(path, &db->checkpoint_db);
+    if (rc < 0)
+        return rc;
+    sqlite3_wal_hook(db->db, on_wal, db);
+    rc = -pthread_create(&db->committer, NULL, committer_main, db);
+    if (rc < 0)
+        return rc;
+    db->has_committer = true;
+    rc = -pthread_create(&db->checkpointer, NULL, checkpointer_main, db);
+    if (rc < 0)
+        return rc;
+    db->has_checkpointer = true;
+    *out_db = give(db);
+    return 0;
+}
+
+void nsdb_close(struct nsdb *db)
+{
+    if (!db)
+        return;
+    pthread_mutex_lock(&db->wake_lock);
+    db->is_stopping = true;
+    pthread_cond_broadcast(&db->wake);
+    pthread_mutex_unlock(&db->wake_lock);
+    if (db->has_committer)
+        pthread_join(db->committer, NULL);
+    if (db->has_checkpointer)
+        pthread_join(db->checkpointer, NULL);
+    if (db->is_open)
+        ignored(commit_now(db)); /* nobody is left to be told; the next start finds what is there */
+    for (size_t i = 0; i < STMT_SLOTS; i++)
+        sqlite3_finalize(db->slots[i].st);
+    sqlite3_close(db->checkpoint_db);
+    sqlite3_close(db->db);
+    pthread_mutex_destroy(&db->lock);
+    pthread_mutex_destroy(&db->sync_lock);
+    pthread_cond_destroy(&db->sync_cond);
+    pthread_mutex_destroy(&db->wake_lock);
+    pthread_cond_destroy(&db->wake);
+    free(db);
+}
+
+static int open_connection(const char *path, sqlite3 **out_db)
+{
+    static const char pragmas[] =
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;"
+        "PRAGMA cache_size = -16384; PRAGMA mmap_size = 0; PRAGMA secure_delete = FAST;"
+        "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;";
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int rc = sqlite3_open_v2(path, out_db, flags, "unix-excl");
+
+    if (rc != SQLITE_OK)
+        return reason(rc);
+    sqlite3_busy_timeout(*out_db, 2000);
+    return reason(sqlite3_exec(*out_db, pragmas, NULL, NULL, NULL));
+}
+
+static int reason(int sqlite_rc)
+{
+    switch (sqlite_rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_DONE:
+    case SQLITE_ROW:
+        return 0;
+    case SQLITE_NOMEM:
+        return -ENOMEM;
+    case SQLITE_FULL:
+        return -ENOSPC;
+    case SQLITE_CONSTRAINT:
+        return -EEXIST;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return -EBUSY;
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_CANTOPEN:
+        return -EACCES;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return PHR_E_FORMAT;
+    case SQLITE_TOOBIG:
+        return PHR_E_LIMIT;
+    default:
+        return -EIO;
+    }
+}
+
+static int exec(struct nsdb *db, const char *sql)
+{
+    return reason(sqlite3_exec(db->db, sql, NULL, NULL, NULL));
+}
+
+void nsdb_lock(struct nsdb *db)
+{
+    pthread_mutex_lock(&db->lock);
+}
+
+void nsdb_unlock(struct nsdb *db)
+{
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* Statements of one word, cached like the others: they are on the path of every create. */
+static int run_word(struct nsdb *db, const char *sql)
+{
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    return nsdb_run(&s);
+}
+
+int nsdb_begin(struct nsdb *db)
+{
+    static const char begin[] = "BEGIN IMMEDIATE";
+    static const char savepoint[] = "SAVEPOINT s";
+    int rc = 0;
+
+    nsdb_lock(db);
+    INVARIANT(!db->is_tx);
+    if (!db->is_open) {
+        rc = run_word(db, begin);
+        db->is_open = rc == 0;
+    } else {
+        rc = run_word(db, savepoint);
+        db->has_savepoint = rc == 0;
+    }
+    if (rc < 0) {
+        nsdb_unlock(db);
+        return rc;
+    }
+    db->is_tx = true;
+    return 0;
+}
+
+bool nsdb_is_in_tx(const struct nsdb *db)
+{
+    return db->is_tx;
+}
+
+static int release_savepoint(struct nsdb *db)
+{
+    static const char release[] = "RELEASE s";
+
+    if (!db->has_savepoint)
+        return 0;
+    db->has_savepoint = false;
+    return run_word(db, release);
+}
+
+static int commit_now(struct nsdb *db)
+{
+    static const char commit[] = "COMMIT";
+    static const char rollback[] = "ROLLBACK";
+    int rc = run_word(db, commit);
+
+    if (rc < 0)
+        ignored(run_word(db, rollback)); /* SQLite may have rolled back by itself */
+    db->is_open = false;
+    db->is_pending = false;
+    if (rc == 0) {
+        pthread_mutex_lock(&db->sync_lock);
+        db->commit_no++;
+        pthread_mutex_unlock(&db->sync_lock);
+    }
+    return rc;
+}
+
+int nsdb_commit(struct nsdb *db)
+{
+    int rc;
+
+    INVARIANT(db->is_tx);
+    rc = release_savepoint(db);
+    if (rc == 0)
+        rc = commit_now(db);
+    db->is_tx = false;
+    nsdb_unlock(db);
+    return rc;
+}
+
+void nsdb_commit_soon(struct nsdb *db)
+{
+    INVARIANT(db->is_tx);
+    ignored(release_savepoint(db)); /* the commit would fail too and say so */
+    if (!db->is_pending) {
+        db->is_pending = true;
+        clock_gettime(CLOCK_MONOTONIC, &db->pending_since);
+        pthread_mutex_lock(&db->wake_lock);
+        db->has_work = true;
+        pthread_cond_broadcast(&db->wake);
+        pthread_mutex_unlock(&db->wake_lock);
+    }
+    db->is_tx = false;
+    nsdb_unlock(db);
+}
+
+void nsdb_rollback(struct nsdb *db)
+{
+    static const char rollback[] = "ROLLBACK";
+    static const char rollback_to[] = "ROLLBACK TO s";
+
+    INVARIANT(db->is_tx);
+    if (db->has_savepoint) {
+        ignored(run_word(db, rollback_to)); /* undo of undo: nothing better is left to do */
+        ignored(release_savepoint(db));
+    } else {
+        ignored(run_word(db, rollback)); /* SQLite may have rolled back by itself */
+        db->is_open = false;
+    }
+    db->is_tx = false;
+    nsdb_unlock(db);
+}
+
+static void *committer_main(void *arg)
+{
+    struct nsdb *db = arg;
+
+    pthread_mutex_lock(&db->wake_lock);
+    while (!db->is_stopping) {
+        struct timespec soon = { .tv_nsec = COMMIT_SOON_MS * 1000 * 1000 };
+
+        if (!db->has_work) {
+            pthread_cond_wait(&db->wake, &db->wake_lock);
+            continue;
+        }
+        db->has_work = false;
+        pthread_mutex_unlock(&db->wake_lock);
+        nanosleep(&soon, NULL);
+        nsdb_lock(db);
+        if (db->is_pending && !db->is_tx)
+            ignored(commit_now(db)); /* creates of the last 5 ms are gone, as after a crash */
+        nsdb_unlock(db);
+        pthread_mutex_lock(&db->wake_lock);
+    }
+    pthread_mutex_unlock(&db->wake_lock);
+    return NULL;
+}
+
+static int on_wal(void *arg, sqlite3 *unused, const char *name, int frames)
+{
+    struct nsdb *db = arg;
+
+    (void)unused;
+    (void)name;
+    pthread_mutex_lock(&db->wake_lock);
+    db->wal_frames = frames;
+    pthread_mutex_unlock(&db->wake_lock);
+    return SQLITE_OK;
+}
+
+static void *checkpointer_main(void *arg)
+{
+    struct nsdb *db = arg;
+
+    pthread_mutex_lock(&db->wake_lock);
+    while (!db->is_stopping) {
+        struct timespec until;
+        bool is_due;
+
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += CHECKPOINT_PERIOD_MS * 1000L * 1000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        while (!db->is_stopping &&
+               pthread_cond_timedwait(&db->wake, &db->wake_lock, &until) == 0)
+            continue;
+        is_due = db->wal_frames >= CHECKPOINT_FRAMES && !db->is_stopping;
+        pthread_mutex_unlock(&db->wake_lock);
+        if (is_due)
+            sqlite3_wal_checkpoint_v2(db->checkpoint_db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL,
+                                      NULL);
+        pthread_mutex_lock(&db->wake_lock);
+    }
+    pthread_mutex_unlock(&db->wake_lock);
+    return NULL;
+}
+
+static int sync_wal(struct nsdb *db)
+{
+    sqlite3_file *wal = NULL;
+    int rc;
+
+    nsdb_lock(db);
+    rc = sqlite3_file_control(db->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+    nsdb_unlock(db);
+    if (rc != SQLITE_OK || !wal || !wal->pMethods)
+        return -EIO;
+    return reason(wal->pMethods->xSync(wal, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY));
+}
+
+int nsdb_sync(struct nsdb *db)
+{
+    uint64_t want;
+    int rc = 0;
+
+    nsdb_lock(db);
+    if (db->is_pending && !db->is_tx)
+        rc = commit_now(db);
+    nsdb_unlock(db);
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&db->sync_lock);
+    want = db->commit_no;
+    while (db->synced_no < want) {
+        uint64_t covers;
+
+        if (db->is_syncing) {
+            pthread_cond_wait(&db->sync_cond, &db->sync_lock);
+            continue;
+        }
+        db->is_syncing = true;
+        covers = db->commit_no;
+        pthread_mutex_unlock(&db->sync_lock);
+        rc = sync_wal(db);
+        pthread_mutex_lock(&db->sync_lock);
+        db->is_syncing = false;
+        if (rc == 0)
+            db->synced_no = covers;
+        pthread_cond_broadcast(&db->sync_cond);
+        if (rc < 0)
+            break;
+    }
+    pthread_mutex_unlock(&db->sync_lock);
+    return rc;
+}
+
+/* ---- statements ---- */
+
+static struct stmt_slot *find_slot(struct nsdb *db, const char *sql)
+{
+    size_t i = ((uintptr_t)sql >> 3) & (STMT_SLOTS - 1);
+
+    while (db->slots[i].sql && db->slots[i].sql != sql)
+        i = (i + 1) & (STMT_SLOTS - 1);
+    return &db->slots[i];
+}
+
+void nsdb_query(struct nsdb *db, const char *sql, struct nsdb_stmt *out_stmt)
+{
+    struct stmt_slot *slot;
+    sqlite3_stmt *st = NULL;
+
+    *out_stmt = (struct nsdb_stmt){ .db = db };
+    nsdb_lock(db);
+    slot = find_slot(db, sql);
+    if (!slot->st) {
+        out_stmt->rc = reason(
+            sqlite3_prepare_v3(db->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &slot->st, NULL));
+        if (out_stmt->rc < 0)
+            return;
+        slot->sql = sql;
+    }
+    if (slot->is_used) {
+        out_stmt->rc = reason(sqlite3_prepare_v2(db->db, sql, -1, &st, NULL));
+        out_stmt->st = st;
+        return;
+    }
+    slot->is_used = true;
+    out_stmt->is_used = &slot->is_used;
+    out_stmt->st = slot->st;
+}
+
+static void note(struct nsdb_stmt *s, int sqlite_rc)
+{
+    if (s->rc == 0)
+        s->rc = reason(sqlite_rc);
+}
+
+void nsdb_bind_u64(struct nsdb_stmt *s, uint64_t v)
+{
+    if (s->rc == 0)
+        note(s, sqlite3_bind_int64(s->st, ++s->at, (sqlite3_int64)v));
+}
+
+void nsdb_bind_id(struct nsdb_stmt *s, const struct id16 *id)
+{
+    if (s->rc < 0)
+        return;
+    if (!id)
+        note(s, sqlite3_bind_null(s->st, ++s->at));
+    else
+        note(s, sqlite3_bind_blob(s->st, ++s->at, id->b, sizeof id->b, SQLITE_TRANSIENT));
+}
+
+void nsdb_bind_digest(struct nsdb_stmt *s, const struct digest *d)
+{
+    if (s->rc == 0)
+        note(s, sqlite3_bind_blob(s->st, ++s->at, d->b, sizeof d->b, SQLITE_TRANSIENT));
+}
+
+void nsdb_bind_view(struct nsdb_stmt *s, struct view v)
+{
+    if (s->rc == 0)
+        note(s, sqlite3_bind_blob64(s->st, ++s->at, v.p ? v.p : (const uint8_t *)"", v.n,
+                                    SQLITE_STATIC));
+}
+
+void nsdb_bind_text(struct nsdb_stmt *s, const char *text)
+{
+    if (s->rc == 0)
+        note(s, sqlite3_bind_text(s->st, ++s->at, text, -1, SQLITE_TRANSIENT));
+}
+
+int nsdb_step(struct nsdb_stmt *s)
+{
+    int rc;
+
+    if (s->rc < 0)
+        return s->rc;
+    rc = sqlite3_step(s->st);
+    if (rc == SQLITE_ROW)
+        return 1;
+    return reason(rc);
+}
+
+uint64_t nsdb_col_u64(const struct nsdb_stmt *s, int i)
+{
+    return (uint64_t)sqlite3_column_int64(s->st, i);
+}
+
+bool nsdb_col_is_null(const struct nsdb_stmt *s, int i)
+{
+    return sqlite3_column_type(s->st, i) == SQLITE_NULL;
+}
+
+struct view nsdb_col_view(const struct nsdb_stmt *s, int i)
+{
+    const void *p = sqlite3_column_blob(s->st, i);
+
+    return view_of(p, (size_t)sqlite3_column_bytes(s->st, i));
+}
+
+static bool col_fixed(const struct nsdb_stmt *s, int i, uint8_t *out, size_t n)
+{
+    struct view v = nsdb_col_view(s, i);
+
+    memset(out, 0, n);
+    if (v.n != n || !v.p)
+        return false;
+    memcpy(out, v.p, n);
+    return true;
+}
+
+bool nsdb_col_id(const struct nsdb_stmt *s, int i, struct id16 *out_id)
+{
+    return col_fixed(s, i, out_id->b, sizeof out_id->b);
+}
+
+bool nsdb_col_digest(const struct nsdb_stmt *s, int i, struct digest *out_digest)
+{
+    return col_fixed(s, i, out_digest->b, sizeof out_digest->b);
+}
+
+void nsdb_end(struct nsdb_stmt *s)
+{
+    if (!s->db)
+        return;
+    if (!s->is_used) {
+        sqlite3_finalize(s->st);
+    } else {
+        sqlite3_reset(s->st);
+        sqlite3_clear_bindings(s->st);
+        *s->is_used = false;
+    }
+    nsdb_unlock(s->db);
+    s->db = NULL;
+    s->st = NULL;
+}
+
+int nsdb_run(struct nsdb_stmt *s)
+{
+    int rc;
+
+    do
+        rc = nsdb_step(s);
+    while (rc > 0);
+    nsdb_end(s);
+    return rc;
+}
+
+uint64_t nsdb_changes(struct nsdb *db)
+{
+    return (uint64_t)sqlite3_changes64(db->db);
+}
+
+uint64_t nsdb_last_rowid(struct nsdb *db)
+{
+    return (uint64_t)sqlite3_last_insert_rowid(db->db);
+}

@@ -1,0 +1,40 @@
+/*
+ * Statements of namespace.db for the nsdb_*.c files, without SQLite's own header: nsdb.c is
+ * the one door. A statement holds the names lock from nsdb_query to nsdb_end.
+ */
+#ifndef PHR_VAULT_NSDB_SQL_H
+#define PHR_VAULT_NSDB_SQL_H
+
+#include "vault/nsdb.h"
+
+struct nsdb_stmt {
+    struct nsdb *db;
+    void *st;
+    bool *is_used; /* of the cached statement; NULL: a temporary one, the cached was in use */
+    int at;       /* last parameter bound */
+    int rc;       /* first failure of prepare or bind */
+};
+
+/* sql must be a string with static storage: statements are cached by its address. */
+void nsdb_query(struct nsdb *db, const char *sql, struct nsdb_stmt *out_stmt);
+void nsdb_bind_u64(struct nsdb_stmt *s, uint64_t v);
+void nsdb_bind_id(struct nsdb_stmt *s, const struct id16 *id); /* NULL binds NULL */
+void nsdb_bind_digest(struct nsdb_stmt *s, const struct digest *d);
+void nsdb_bind_view(struct nsdb_stmt *s, struct view v); /* borrowed until nsdb_end */
+void nsdb_bind_text(struct nsdb_stmt *s, const char *text);
+/* 1: a row, 0: no more, negative: a reason. */
+int nsdb_step(struct nsdb_stmt *s) PHR_MUST_CHECK;
+uint64_t nsdb_col_u64(const struct nsdb_stmt *s, int i);
+bool nsdb_col_is_null(const struct nsdb_stmt *s, int i);
+struct view nsdb_col_view(const struct nsdb_stmt *s, int i); /* until the next step or end */
+/* Zero-filled and false when the column has another length. */
+bool nsdb_col_id(const struct nsdb_stmt *s, int i, struct id16 *out_id);
+bool nsdb_col_digest(const struct nsdb_stmt *s, int i, struct digest *out_digest);
+void nsdb_end(struct nsdb_stmt *s);
+/* Step to the end of a statement without rows, and end. */
+int nsdb_run(struct nsdb_stmt *s) PHR_MUST_CHECK;
+/* Rows that the last nsdb_run changed; row number of the last insert. */
+uint64_t nsdb_changes(struct nsdb *db);
+uint64_t nsdb_last_rowid(struct nsdb *db);
+
+#endif

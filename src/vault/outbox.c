@@ -1,0 +1,266 @@
+/*
+ * The outbox.
+ *
+ * OUTBOX-1  An op is signed once, in the transaction of its change, and leaves only when it came
+ *           back in a verified entry (S-2), or when a rebase makes it anew.
+ * OUTBOX-2  Numbers of a lane rise and are never used twice on this host, also after a rebase
+ *           or a lost database (nsdb_op_n_load looks at all who know).
+ * OUTBOX-3  Ops of one patient leave in the order in which they were made; a seal waits for its
+ *           objects and holds nobody up.
+ *
+ *   held ──(objects stored)──► ready ──(pushed, entry applied)──► gone
+ *                                └──(refused for ever)──► parked, shown in status
+ */
+#include "vault/outbox.h"
+
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/clock.h"
+#include "crypto/digest.h"
+#include "format/header.h"
+#include "vault/names.h"
+#include "vault/nsdb_ledger.h"
+#include "vault/spool.h"
+#include "vault/worker.h"
+
+enum { PUSH_OPS_MAX = 128, PUSH_BYTES_MAX = 1024 * 1024, PUSH_CHANGES_MAX = 256 };
+
+static int sign_op(struct vault *v, struct identity *id, const struct class_ctx *ctx, uint64_t n,
+                   const struct change *changes, size_t count, struct writer *bytes,
+                   struct outbox_row *row)
+{
+    struct op op = {
+        .patient = ctx->patient, .class_id = ctx->class_id, .epoch = ctx->epoch, .host = v->host,
+        .n = n, .time_s = clock_realtime_s(), .writer = id->user, .writer_card = id->card.hash,
+        .count = (uint16_t)count
+    };
+    struct change copy[OP_CHANGES_MAX];
+    uint64_t seq;
+    int rc;
+
+    INVARIANT(count > 0 && count <= OP_CHANGES_MAX);
+    memcpy(copy, changes, count * sizeof *changes);
+    op.changes = copy;
+    rc = nsdb_patient_get(v->db, &ctx->patient, &seq, &op.base_leaf);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    rc = op_encode(&op, bytes);
+    if (rc < 0)
+        return rc;
+    row->patient = ctx->patient;
+    row->class_id = ctx->class_id;
+    row->writer = id->user;
+    row->n = n;
+    row->created_ms = clock_boottime_ms();
+    row->op = writer_done(bytes);
+    row->hash = digest_sha256(row->op);
+    row->sig = op_sign(row->op, id->sign);
+    return 0;
+}
+
+int outbox_add(struct vault *v, struct identity *id, const struct class_ctx *ctx, enum op_lane lane,
+               enum outbox_state state, const struct change *changes, size_t count,
+               uint64_t *out_rowid)
+{
+    scoped(writer_fini) struct writer bytes = { 0 };
+    struct outbox_row row = { .lane = lane, .state = state };
+    int rc;
+
+    INVARIANT(nsdb_is_in_tx(v->db));
+    writer_init(&bytes);
+    rc = sign_op(v, id, ctx, ++id->op_n[lane], changes, count, &bytes, &row);
+    if (rc == 0)
+        rc = nsdb_outbox_add(v->db, &row);
+    if (rc == 0)
+        *out_rowid = row.id;
+    return rc;
+}
+
+static int seal_changes(const struct seal_change *seals, size_t count, struct writer *bodies,
+                        struct change *out_changes)
+{
+    size_t at[OP_CHANGES_MAX + 1] = { 0 };
+
+    for (size_t i = 0; i < count; i++) {
+        seal_encode(&seals[i], bodies);
+        at[i + 1] = bodies->n;
+    }
+    if (!writer_ok(bodies))
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        out_changes[i] = (struct change){ CHANGE_SEAL, view_of(bodies->p + at[i], at[i + 1] - at[i]) };
+    return 0;
+}
+
+/* Sizes and times of sealed files go to the other hosts with their inodes. */
+static int note_sealed(struct vault *v, const struct identity *id, const struct class_ctx *ctx,
+                       const struct seal_change *seal)
+{
+    struct name_inode inode;
+    struct nsdb_stmt s;
+    char program[32];
+    struct event e;
+
+    if (nsdb_inode_find(v->db, &seal->file, &s, &inode) == 0) {
+        nsdb_end(&s);
+        touch_set(v, inode.nodeid, TOUCH_CONTENT, &id->user);
+    }
+    spool_event_init(v, &e, EVENT_WRITE, NULL, NULL, program);
+    e.user = id->user;
+    e.card = id->card.hash;
+    e.patient = ctx->patient;
+    e.class_id = ctx->class_id;
+    e.file = seal->file;
+    return spool_event_tx(v->spool, &e);
+}
+
+int outbox_add_seals(struct vault *v, const struct id16 *writer, const struct class_ctx *ctx,
+                     const struct seal_change *seals, size_t count, uint64_t *out_op_rowid)
+{
+    scoped(writer_fini) struct writer bodies = { 0 };
+    struct change changes[OP_CHANGES_MAX];
+    struct class_ctx current;
+    struct identity *id;
+    int rc;
+
+    if (count == 0 || count > OP_CHANGES_MAX)
+        return PHR_E_LIMIT;
+    rc = session_signer(v, writer, &id);
+    if (rc == 0)
+        rc = nsdb_class_current(v->db, &ctx->class_id, &current);
+    if (rc < 0)
+        return rc;
+    writer_init(&bodies);
+    rc = seal_changes(seals, count, &bodies, changes);
+    if (rc == 0)
+        rc = outbox_add(v, id, &current, OP_LANE_SEAL, OUTBOX_HELD, changes, count, out_op_rowid);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = note_sealed(v, id, &current, &seals[i]);
+    return rc;
+}
+
+int outbox_release(struct vault *v, uint64_t op_rowid)
+{
+    struct outbox_row row;
+    struct nsdb_stmt s;
+    int rc = nsdb_outbox_get(v->db, op_rowid, &s, &row);
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc; /* it came back already */
+    nsdb_end(&s);
+    if (row.state != OUTBOX_HELD)
+        return 0;
+    rc = nsdb_outbox_set_state(v->db, op_rowid, OUTBOX_READY, 0);
+    if (rc == 0)
+        worker_push_now(v);
+    return rc;
+}
+
+/* The header that the ledger (or our own pending change) has now. */
+static void refresh_header(struct vault *v, struct seal_change *seal)
+{
+    struct name_header row;
+    struct nsdb_stmt s;
+
+    if (nsdb_header_get(v->db, &seal->file, &s, &row) < 0)
+        return;
+    seal->header = header_digest(row.bytes);
+    nsdb_end(&s);
+}
+
+int outbox_renew_seals(struct vault *v, uint64_t rowid)
+{
+    scoped(writer_fini) struct writer old = { 0 };
+    scoped(writer_fini) struct writer bodies = { 0 };
+    scoped(writer_fini) struct writer bytes = { 0 };
+    struct seal_change *seals = NULL;
+    struct change changes[OP_CHANGES_MAX];
+    struct class_ctx current;
+    struct outbox_row row;
+    struct identity *id;
+    struct nsdb_stmt s;
+    struct op op;
+    int rc = nsdb_outbox_get(v->db, rowid, &s, &row);
+
+    if (rc < 0)
+        return rc;
+    writer_init(&old);
+    writer_init(&bodies);
+    writer_init(&bytes);
+    writer_view(&old, row.op);
+    nsdb_end(&s);
+    rc = session_signer(v, &row.writer, &id);
+    if (rc == 0)
+        rc = op_decode(writer_done(&old), &op);
+    if (rc < 0)
+        return rc;
+    rc = nsdb_class_current(v->db, &row.class_id, &current);
+    seals = calloc(op.count, sizeof *seals);
+    if (!seals)
+        rc = -ENOMEM;
+    for (size_t i = 0; rc == 0 && i < op.count; i++) {
+        rc = seal_decode(op.changes[i].body, &seals[i]);
+        if (rc == 0)
+            refresh_header(v, &seals[i]);
+    }
+    if (rc == 0)
+        rc = seal_changes(seals, op.count, &bodies, changes);
+    if (rc == 0)
+        rc = sign_op(v, id, &current, ++id->op_n[OP_LANE_SEAL], changes, op.count, &bytes, &row);
+    row.reason = 0;
+    if (rc == 0)
+        rc = nsdb_outbox_replace(v->db, &row);
+    op_fini(&op);
+    free(seals);
+    return rc;
+}
+
+static uint32_t changes_of(struct view op)
+{
+    struct op o;
+    uint32_t n = 0;
+
+    if (op_decode(op, &o) == 0) {
+        n = o.count;
+        op_fini(&o);
+    }
+    return n;
+}
+
+int outbox_take(struct vault *v, const struct id16 *patient, uint64_t hold_ms, struct writer *out,
+                uint64_t *out_ids, size_t *out_count)
+{
+    scoped(writer_fini) struct writer ops = { 0 };
+    uint64_t now = clock_boottime_ms();
+    struct outbox_row row;
+    struct nsdb_stmt s;
+    uint32_t changes = 0;
+    size_t n = 0;
+    int rc = 0;
+
+    writer_init(&ops);
+    nsdb_outbox_scan(v->db, patient, &s);
+    while (n < PUSH_OPS_MAX && (rc = nsdb_outbox_next(&s, &row)) > 0) {
+        bool is_due = row.created_ms > now || now - row.created_ms >= hold_ms;
+
+        if (row.state != OUTBOX_READY)
+            continue;
+        if (!is_due && row.lane == OP_LANE_META)
+            break; /* OUTBOX-3 */
+        changes += changes_of(row.op);
+        if (n > 0 && (changes > PUSH_CHANGES_MAX || ops.n + row.op.n > PUSH_BYTES_MAX))
+            break;
+        writer_lp(&ops, row.op);
+        writer_bytes(&ops, row.sig.b, sizeof row.sig.b);
+        out_ids[n++] = row.id;
+    }
+    nsdb_end(&s);
+    if (rc < 0)
+        return rc;
+    writer_u16(out, (uint16_t)n);
+    writer_view(out, writer_done(&ops));
+    writer_u16(out, 0); /* no re-encryption keys */
+    *out_count = n;
+    return writer_ok(&ops) && writer_ok(out) ? 0 : -ENOMEM;
+}

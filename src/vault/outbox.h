@@ -1,0 +1,25 @@
+/* Signed ops on their way to the ledger: made in the transaction of the change, pushed by the worker. */
+#ifndef PHR_VAULT_OUTBOX_H
+#define PHR_VAULT_OUTBOX_H
+
+#include "format/op.h"
+#include "vault/nsdb_outbox.h"
+#include "vault/session.h"
+
+/* Signs and stores one op of this identity in the caller's transaction. */
+int outbox_add(struct vault *v, struct identity *id, const struct class_ctx *ctx, enum op_lane lane,
+               enum outbox_state state, const struct change *changes, size_t count,
+               uint64_t *out_rowid) PHR_MUST_CHECK;
+/*
+ * Makes a seal op anew (after an epoch change or a re-wrap): the same seals on the class's present
+ * epoch and the files' present headers. In the caller's transaction. PHR_E_LOCKED: its writer is logged out.
+ */
+int outbox_renew_seals(struct vault *v, uint64_t rowid) PHR_MUST_CHECK;
+/*
+ * Ready ops of a patient, in order, as the payload of MSG_OP_PUSH; only those older than hold_ms.
+ * out_ids has room for ENTRY_OPS_MAX. Names lock not held.
+ */
+int outbox_take(struct vault *v, const struct id16 *patient, uint64_t hold_ms, struct writer *out,
+                uint64_t *out_ids, size_t *out_count) PHR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,399 @@
+/* The second half of a rebase: parked changes on what the ledger says now (REBASE-1). */
+#include "vault/rebase_redo.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/checked.h"
+#include "crypto/digest.h"
+#include "format/row.h"
+#include "vault/header_new.h"
+#include "vault/names.h"
+#include "vault/notify.h"
+#include "vault/nsdb_ledger.h"
+#include "vault/outbox.h"
+#include "vault/rebase.h"
+#include "vault/spool.h"
+
+enum { REDO_ROWS_MAX = 4096 }; /* in one transaction; the rest follows in the next */
+
+struct redo {
+    struct vault *v;
+    struct identity *id;
+    struct class_key *key;
+    struct session session; /* borrowed identity, for names_tx */
+    struct names_tx tx;
+    size_t done;
+};
+
+/* A parked row with its bytes, out of the statement. */
+struct parked_copy {
+    struct parked_row row;
+    struct writer bytes; /* bytes || fk_box */
+};
+
+static void copy_fini(struct parked_copy *c)
+{
+    writer_fini(&c->bytes);
+}
+
+static int copy_rows(struct vault *v, const struct id16 *class_id, struct parked_copy **out_rows,
+                     size_t *out_count)
+{
+    struct parked_copy *rows = calloc(REDO_ROWS_MAX, sizeof *rows);
+    struct nsdb_stmt s;
+    size_t n = 0;
+    int rc = 0;
+
+    if (!rows)
+        return -ENOMEM;
+    nsdb_parked_scan(v->db, class_id, &s);
+    while (n < REDO_ROWS_MAX && (rc = nsdb_parked_next(&s, &rows[n].row)) > 0) {
+        struct parked_copy *c = &rows[n++];
+        size_t bytes = c->row.bytes.n;
+
+        writer_init(&c->bytes);
+        writer_view(&c->bytes, c->row.bytes);
+        writer_view(&c->bytes, c->row.fk_box);
+        if (!writer_ok(&c->bytes)) {
+            rc = -ENOMEM;
+            break;
+        }
+        c->row.bytes = view_of(c->bytes.p, bytes);
+        c->row.fk_box = view_of(c->bytes.p ? c->bytes.p + bytes : NULL, c->bytes.n - bytes);
+    }
+    nsdb_end(&s);
+    *out_rows = rows;
+    *out_count = n;
+    return rc < 0 ? rc : 0;
+}
+
+/* Changes of one parked row leave as one op. */
+static int flush_op(struct redo *r)
+{
+    struct change changes[ARRAY_COUNT(r->tx.items)];
+    uint64_t rowid;
+
+    if (r->tx.count == 0)
+        return 0;
+    if (!writer_ok(&r->tx.bodies))
+        return -ENOMEM;
+    for (size_t i = 0; i < r->tx.count; i++) {
+        changes[i].type = r->tx.items[i].type;
+        changes[i].body = view_of(r->tx.bodies.p + r->tx.items[i].at, r->tx.items[i].n);
+    }
+    int rc = outbox_add(r->v, r->id, &r->key->ctx, OP_LANE_META, OUTBOX_READY, changes,
+                        r->tx.count, &rowid);
+
+    writer_fini(&r->tx.bodies);
+    writer_init(&r->tx.bodies);
+    r->tx.count = 0;
+    return rc;
+}
+
+static bool inode_lives(struct vault *v, const struct id16 *ino)
+{
+    struct name_inode row;
+    struct nsdb_stmt s;
+
+    if (nsdb_inode_find(v->db, ino, &s, &row) < 0)
+        return false;
+    nsdb_end(&s);
+    return !row.is_gone;
+}
+
+/* NAME (conflict HOST DATE TIME).EXT, cut to fit. */
+static void conflict_name(struct dentry *d, unsigned attempt)
+{
+    char host[32] = "host";
+    char when[32];
+    char mark[96];
+    char ext[NAME_BYTES_MAX + 1] = "";
+    const uint8_t *dot = memrchr(d->name, '.', d->name_bytes);
+    size_t stem = d->name_bytes;
+    time_t now = time(NULL);
+    struct tm tm;
+    size_t n;
+
+    if (gethostname(host, sizeof host - 1) < 0)
+        host[0] = '\0';
+    host[strcspn(host, "./")] = '\0';
+    gmtime_r(&now, &tm);
+    strftime(when, sizeof when, "%Y-%m-%d %H%M%S", &tm);
+    if (dot && dot != d->name && (size_t)(d->name + d->name_bytes - dot) < 32) {
+        stem = (size_t)(dot - d->name);
+        memcpy(ext, dot, d->name_bytes - stem);
+        ext[d->name_bytes - stem] = '\0';
+    }
+    if (attempt == 0)
+        n = (size_t)snprintf(mark, sizeof mark, " (conflict %s %s)", host, when);
+    else
+        n = (size_t)snprintf(mark, sizeof mark, " (conflict %s %s %u)", host, when, attempt);
+    if (stem + n + strlen(ext) > NAME_BYTES_MAX)
+        stem = NAME_BYTES_MAX - n - strlen(ext);
+    while (stem > 0 && (d->name[stem] & 0xc0) == 0x80)
+        stem--; /* never half a UTF-8 character */
+    memcpy(d->name + stem, mark, n);
+    memcpy(d->name + stem + n, ext, strlen(ext) + 1);
+    d->name_bytes = stem + n + strlen(ext);
+}
+
+/* A name that is free in the directory: the wanted one, or a conflict name. */
+static int free_name(struct redo *r, const struct id16 *parent, struct dentry *d)
+{
+    struct dentry wanted = *d;
+
+    for (unsigned attempt = 0; attempt < 100; attempt++) {
+        struct name_dentry there;
+        struct nsdb_stmt s;
+        struct id16 tag = name_tag(&r->key->rows, parent, view_of(d->name, d->name_bytes));
+        int rc = nsdb_dentry_find(r->v->db, parent, &tag, &s, &there);
+
+        if (rc == -ENOENT)
+            return 0;
+        if (rc < 0)
+            return rc;
+        nsdb_end(&s);
+        *d = wanted;
+        conflict_name(d, attempt);
+    }
+    return -EEXIST;
+}
+
+static int redo_dentry(struct redo *r, const struct parked_row *p)
+{
+    const struct row_keys *keys = session_rows(r->v, &p->class_id, p->epoch);
+    struct dentry_row ids;
+    struct name_dentry now;
+    struct nsdb_stmt s;
+    struct dentry d;
+    int there;
+    int rc = dentry_row_decode(p->bytes, &ids);
+
+    if (rc < 0)
+        return rc;
+    if (!keys)
+        return PHR_E_LOCKED;
+    rc = dentry_open_sealed(keys, &ids, &d);
+    if (rc < 0)
+        return rc;
+    if (!inode_lives(r->v, &d.ino))
+        return 0; /* what it named was deleted elsewhere and not changed here */
+    if (!inode_lives(r->v, &ids.parent))
+        ids.parent = p->class_id; /* the folder is gone: into the compartment's root */
+    there = nsdb_dentry_get(r->v->db, &p->id, &s, &now);
+    if (there == 0) {
+        bool is_same = now.version == ids.version && view_equal(now.sealed, ids.sealed);
+
+        nsdb_end(&s);
+        if (is_same || now.version != p->base)
+            return 0; /* it came back, or the first committer renamed it */
+        rc = free_name(r, &ids.parent, &d);
+        return rc < 0 ? rc : names_change_dentry(&r->tx, &now, &ids.parent, &d);
+    }
+    if (there != -ENOENT)
+        return there;
+    rc = free_name(r, &ids.parent, &d);
+    return rc < 0 ? rc : names_new_dentry(&r->tx, &ids.parent, &d);
+}
+
+static int redo_inode(struct redo *r, const struct parked_row *p)
+{
+    const struct row_keys *keys = session_rows(r->v, &p->class_id, p->epoch);
+    scoped(inode_plain_free) struct writer plain = { 0 };
+    struct name_inode now;
+    struct inode_row ids;
+    struct inode_attr attr;
+    struct nsdb_stmt s;
+    bool is_same;
+    int rc = inode_row_decode(p->bytes, &ids);
+
+    writer_init(&plain);
+    if (rc < 0)
+        return rc;
+    if (!keys)
+        return PHR_E_LOCKED;
+    rc = inode_open_sealed(keys, &ids, &plain, &attr);
+    if (rc < 0)
+        return rc;
+    rc = nsdb_inode_find(r->v->db, &p->id, &s, &now);
+    if (rc == -ENOENT)
+        return 0; /* deleted elsewhere and purged: attributes alone do not bring it back */
+    if (rc < 0)
+        return rc;
+    is_same = now.conf > 0 && now.version == ids.version && view_equal(now.sealed, ids.sealed);
+    nsdb_end(&s);
+    if (is_same || now.is_gone)
+        return 0;
+    if (now.conf == 0)
+        return names_renew_inode(&r->tx, &now, &attr);
+    {
+        scoped(names_fini) struct node n = { 0 };
+
+        rc = names_load(r->v, now.nodeid, &n);
+        return rc < 0 ? rc : names_set_attr(r->v, &n, &attr, &r->id->user);
+    }
+}
+
+static int redo_header(struct redo *r, const struct parked_row *p)
+{
+    struct file_key keys[FK_COUNT_MAX];
+    struct key_set *set = NULL;
+    struct name_header now;
+    struct nsdb_stmt s;
+    uint32_t conf = 0;
+    size_t count = 0;
+    bool is_same;
+    int rc = nsdb_header_get(r->v->db, &p->id, &s, &now);
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    is_same = now.conf == now.hdr_gen && view_equal(now.bytes, p->bytes);
+    conf = now.conf;
+    nsdb_end(&s);
+    if (is_same || !inode_lives(r->v, &p->id))
+        return 0;
+    rc = session_open_box(r->id, &p->id, p->fk_box, keys, &count);
+    if (rc < 0)
+        return rc == -ENOENT ? PHR_E_LOCKED : rc;
+    rc = header_new_wrap(&r->key->ctx, &r->key->a_pub, &p->id, conf + 1, keys, count, &set);
+    if (rc < 0)
+        return rc;
+    rc = names_put_header(&r->tx, set);
+    key_set_release(set);
+    return rc;
+}
+
+static int redo_removal(struct redo *r, const struct parked_row *p)
+{
+    struct name_dentry dentry;
+    struct name_inode inode;
+    struct nsdb_stmt s;
+    uint32_t links = 0;
+    bool empty = true;
+    int rc;
+
+    if (p->kind == SHADOW_DENTRY) {
+        rc = nsdb_dentry_get(r->v->db, &p->id, &s, &dentry);
+        if (rc < 0)
+            return rc == -ENOENT ? 0 : rc;
+        nsdb_end(&s);
+        return dentry.version == p->base ? names_remove_dentry(&r->tx, &dentry) : 0;
+    }
+    if (p->kind != SHADOW_INODE)
+        return 0;
+    rc = nsdb_inode_find(r->v->db, &p->id, &s, &inode);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    nsdb_end(&s);
+    if (inode.is_gone || inode.version != p->base)
+        return 0; /* edit beats delete */
+    rc = nsdb_dentry_count_links(r->v->db, &p->id, &links);
+    if (rc == 0)
+        rc = nsdb_dentry_is_empty(r->v->db, &p->id, &empty);
+    if (rc < 0 || links > 0 || !empty)
+        return rc;
+    return names_remove_inode(&r->tx, &inode);
+}
+
+static int redo_row(struct redo *r, const struct parked_row *p)
+{
+    int rc;
+
+    if (p->is_removed)
+        rc = redo_removal(r, p);
+    else if (p->kind == SHADOW_DENTRY)
+        rc = redo_dentry(r, p);
+    else if (p->kind == SHADOW_INODE)
+        rc = redo_inode(r, p);
+    else
+        rc = redo_header(r, p);
+    if (rc == 0)
+        rc = flush_op(r);
+    if (rc == 0)
+        rc = nsdb_parked_delete(r->v->db, p->kind, &p->id);
+    return rc;
+}
+
+/* True when this row's writer can make it anew now. */
+static bool may_redo(struct redo *r, const struct parked_row *p)
+{
+    r->id = session_identity(r->v, &p->writer);
+    r->key = r->id ? session_class(r->id, &p->class_id) : NULL;
+    if (!r->key || !r->key->has_rows || r->key->rights != GRANT_RW)
+        return false;
+    r->session = (struct session){ .id = r->id };
+    r->tx.session = &r->session;
+    r->tx.key = r->key;
+    return true;
+}
+
+static int redo_class(struct redo *r, const struct id16 *class_id)
+{
+    struct parked_copy *rows = NULL;
+    size_t count = 0;
+    int rc = copy_rows(r->v, class_id, &rows, &count);
+
+    /* Removals, then headers and inodes, then names: what a name needs stands before it. */
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (!may_redo(r, &rows[i].row))
+            continue;
+        rc = redo_row(r, &rows[i].row);
+        if (rc == PHR_E_LOCKED || rc == PHR_E_SEAL) {
+            rc = 0; /* stays parked; shown in status */
+            r->tx.count = 0;
+            writer_fini(&r->tx.bodies);
+            writer_init(&r->tx.bodies);
+        } else if (rc == 0) {
+            r->done++;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        copy_fini(&rows[i]);
+    free(rows);
+    return rc;
+}
+
+int rebase_redo(struct vault *v, const struct id16 *patient)
+{
+    scoped(writer_fini) struct writer classes = { 0 };
+    struct redo r = { .v = v };
+    int rc;
+
+    writer_init(&classes);
+    writer_init(&r.tx.bodies);
+    r.tx.v = v;
+    rc = nsdb_begin(v->db);
+    if (rc < 0)
+        return rc;
+    rc = rebase_classes(v, patient, &classes);
+    for (size_t at = 0; rc == 0 && at + sizeof(struct id16) <= classes.n; at += sizeof(struct id16)) {
+        struct id16 id;
+
+        memcpy(id.b, classes.p + at, sizeof id.b);
+        rc = redo_class(&r, &id);
+    }
+    writer_fini(&r.tx.bodies);
+    if (rc < 0) {
+        nsdb_rollback(v->db);
+        spool_undo_tx(v->spool);
+        return rc;
+    }
+    rc = nsdb_commit(v->db);
+    if (rc == 0 && r.done > 0)
+        notify_names(v);
+    return rc;
+}
+
+int rebase_redo_all(struct vault *v)
+{
+    struct id16 patient = { { 0 } };
+    uint32_t parked = 0;
+    int rc = nsdb_parked_count(v->db, &parked);
+
+    while (rc == 0 && parked > 0 && nsdb_patient_next(v->db, &patient, &patient) == 0)
+        rc = rebase_redo(v, &patient);
+    return rc;
+}
