@@ -15,7 +15,6 @@
 
 enum {
     ENTRY_SIG_BYTES = 64,
-    ENTRY_BODY_BYTES_MAX = 1024 * 1024,
     /* Where an op says how many changes it has. */
     OP_COUNT_AT = 8 + 16 + 16 + 4 + 16 + 8 + 32 + 8 + 16 + 32,
 };

@@ -27,8 +27,9 @@ enum {
     CARD_BYTES_MAX = 1024,
     GRANT_BYTES_MAX = 1024,
     OP_CHANGES_MAX = 256,
-    OP_BYTES_MAX = 1024 * 1024,
-    ENTRY_BYTES_MAX = 1024 * 1024 + 1024,
+    ENTRY_BODY_BYTES_MAX = 1024 * 1024, /* LE16 count, then LP(op) and a signature each */
+    OP_BYTES_MAX = ENTRY_BODY_BYTES_MAX - (2 + 4 + 64), /* so that each op has an entry that takes it */
+    ENTRY_BYTES_MAX = ENTRY_BODY_BYTES_MAX + 1024,
     OPEN_FILES_MAX = 256,  /* in one open request */
     EVENT_BYTES_MAX = 1024,
     CONTEXT_BYTES_MAX = 1024

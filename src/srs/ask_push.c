@@ -249,8 +249,8 @@ static int take_op(struct push *p, uint16_t index, const struct op *op)
     if (rc < 0)
         return rc;
     rc = place(p, &p->ops[index], op);
-    if (srs_state_is_failure(rc))
-        return rc;
+    if (srs_state_is_failure(rc) || rc == PHR_E_PENDING)
+        return rc; /* undoes the push as a whole */
     if (rc < 0) {
         int undone = batch_undo(p->s, &mark);
 

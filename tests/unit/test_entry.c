@@ -120,7 +120,7 @@ TEST(entry_check__fails_when_any_byte_is_flipped)
 
 TEST(entry__keeps_its_limits)
 {
-    static uint8_t op[OP_BYTES_MAX];
+    static uint8_t op[OP_BYTES_MAX + 1];
     static struct signed_op ops[ENTRY_OPS_MAX + 1];
     scoped(sign_key_free) struct sign_key *srs = sample_sign_key();
     struct entry e = { .type = ENTRY_TYPE_OPS, .ops = ops };
@@ -143,9 +143,9 @@ TEST(entry__keeps_its_limits)
     writer_init(&w);
     op[156] = 1;
     e.op_count = 1;
-    ops[0].op.n = OP_BYTES_MAX; /* with its length and signature more than 1 MiB */
+    ops[0].op.n = OP_BYTES_MAX + 1; /* with count, length and signature more than 1 MiB */
     CHECK_EQ(entry_encode(&e, srs, &w), PHR_E_LIMIT);
-    ops[0].op.n = OP_BYTES_MAX - 2 - 4 - 64;
+    ops[0].op.n = OP_BYTES_MAX; /* the largest op fills an entry */
     CHECK_EQ(entry_encode(&e, srs, &w), 0);
     CHECK(w.n <= ENTRY_BYTES_MAX);
     writer_fini(&w);
