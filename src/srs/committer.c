@@ -47,6 +47,7 @@ static void job_free(struct job *job)
 {
     if (job->free_held)
         job->free_held(job->held);
+    loader_free_objects(job->objects);
     writer_fini(&job->answer);
     free(job->bytes);
     free(job);
@@ -62,7 +63,9 @@ static int decide(struct srs *s, struct job *job)
 
     if (rc < 0)
         return rc;
+    s->current = job;
     job->status = job->call ? job->call(s, job->user) : committer_asks[job->ask].decide(s, job);
+    s->current = NULL;
     if (job->status == 0)
         return batch_keep(s);
     if (!job->call && srs_state_is_failure(job->status))
@@ -126,7 +129,17 @@ static void announce(struct srs *s)
     batch_fini(&news);
 }
 
-static void answer_all(struct job *jobs)
+/* True when the job is the loader's for now. */
+static bool send_to_loader(struct srs *s, struct job *job)
+{
+    if (job->status != PHR_E_PENDING || job->call)
+        return false;
+    job->answer.n = 0;
+    job->status = loader_submit(s->loader, job);
+    return job->status == 0;
+}
+
+static void answer_all(struct srs *s, struct job *jobs)
 {
     struct job *next;
 
@@ -134,6 +147,8 @@ static void answer_all(struct job *jobs)
         const struct view none = { NULL, 0 };
 
         next = job->next;
+        if (send_to_loader(s, job))
+            continue;
         job->done(job->user, job->status, job->status == 0 ? writer_done(&job->answer) : none);
         job_free(job);
     }
@@ -173,7 +188,7 @@ static void run_batch(struct srs *s, struct job *jobs, bool is_last)
         release_all(s, jobs);
         batch_shred(s); /* COMMIT-3 */
     }
-    answer_all(jobs);
+    answer_all(s, jobs);
     announce(s);
 }
 
@@ -268,6 +283,27 @@ void committer_close(struct committer *c)
     free(c);
 }
 
+/* lock is held. */
+static void append(struct committer *c, struct job *job)
+{
+    job->next = NULL;
+    if (c->last)
+        c->last->next = job;
+    else
+        c->first = job;
+    c->last = job;
+    c->count++;
+    c->bytes += job->payload.n;
+    pthread_cond_signal(&c->wake);
+}
+
+void committer_resubmit(struct committer *c, struct job *job)
+{
+    pthread_mutex_lock(&c->lock);
+    append(c, job);
+    pthread_mutex_unlock(&c->lock);
+}
+
 int committer_submit(struct committer *c, struct job *job)
 {
     int rc = 0;
@@ -277,17 +313,8 @@ int committer_submit(struct committer *c, struct job *job)
         rc = PHR_E_CLOSED;
     else if (c->count >= QUEUE_JOBS_MAX || c->bytes + job->payload.n > QUEUE_BYTES_MAX)
         rc = -EAGAIN;
-    if (rc == 0) {
-        job->next = NULL;
-        if (c->last)
-            c->last->next = job;
-        else
-            c->first = job;
-        c->last = job;
-        c->count++;
-        c->bytes += job->payload.n;
-        pthread_cond_signal(&c->wake);
-    }
+    if (rc == 0)
+        append(c, job);
     pthread_mutex_unlock(&c->lock);
     return rc;
 }

@@ -23,11 +23,15 @@ struct job {
     void *held;                   /* from decide to release */
     void (*free_held)(void *held); /* whichever way the batch ends */
     int (*call)(struct srs *s, void *user); /* instead of an ask: committer_call */
+    struct loaded_object *objects;          /* loader.h: what it has waited for */
 };
 
 /* One per enum srs_ask. */
 struct ask {
-    /* In the transaction. A negative result undoes what this job wrote. */
+    /*
+     * In the transaction. A negative result undoes what this job wrote; PHR_E_PENDING: the job goes to
+     * the loader and is decided anew.
+     */
     int (*decide)(struct srs *s, struct job *job);
     /* After the commit; NULL: the answer is ready. Nothing may be undone any more. */
     int (*release)(struct srs *s, struct job *job);
@@ -39,6 +43,8 @@ int committer_open(struct srs *s, struct committer **out_committer) PHR_MUST_CHE
 /* Takes no more, answers what is queued, signs a last checkpoint, ends the thread. */
 void committer_close(struct committer *c);
 int committer_submit(struct committer *c, struct job *job) PHR_MUST_CHECK; /* takes the job on success */
+/* From the loader: whatever the queue holds, before committer_close. */
+void committer_resubmit(struct committer *c, struct job *job);
 /* Runs call in a batch and waits for its commit. From a callback of the committer: at once. */
 int committer_call(struct committer *c, int (*call)(struct srs *s, void *user), void *user) PHR_MUST_CHECK;
 size_t committer_queued(struct committer *c);

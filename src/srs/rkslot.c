@@ -148,9 +148,9 @@ int rkslot_load(const struct rkslot_file *f, uint32_t slot, struct symkey *out_k
     int rc;
 
     if (slot >= f->slot_count)
-        return -EIO; /* the database names a slot that the file does not have */
+        return PHR_E_SEAL;
     rc = fdio_pread_all(f->fd, out_key->b, sizeof out_key->b, place_of(slot));
-    return rc == -ENODATA ? -EIO : rc;
+    return rc == -ENODATA ? PHR_E_SEAL : rc;
 }
 
 int rkslot_sync(struct rkslot_file *f)

@@ -227,7 +227,7 @@ int srs_open(const struct srs_opts *opts, struct srs **out_srs)
         rc = srs_db_open(opts->dir_fd, "srs.db", &s->db);
     if (rc < 0)
         return rc;
-    s->state = (struct srs_state){ .db = s->db, .load_object = opts->load_object, .load_user = opts->user };
+    s->state = (struct srs_state){ .db = s->db, .load_object = loader_get, .load_user = s };
     srs_state_init(&s->state);
     rc = load_slots(s);
     if (rc == 0)
@@ -236,6 +236,8 @@ int srs_open(const struct srs_opts *opts, struct srs **out_srs)
         return rc;
     checkpointer_load(s);
     rc = committer_open(s, &s->committer);
+    if (rc == 0)
+        rc = loader_open(s, &s->loader);
     if (rc < 0)
         return rc;
     *out_srs = give(s);
@@ -246,7 +248,9 @@ void srs_close(struct srs *s)
 {
     if (!s)
         return;
+    loader_stop(s->loader);
     committer_close(s->committer);
+    loader_free(s->loader);
     batch_fini(&s->batch);
     rkslot_close(s->slots);
     srs_db_close(s->db);

@@ -22,8 +22,8 @@ struct srs_opts {
     void (*on_entry)(void *user, const struct id16 *patient, uint64_t seq, struct view entry);
     /* A new signed checkpoint; from the committer thread. */
     void (*on_checkpoint)(void *user, uint64_t size, struct view note);
-    /* An epoch change names an object: read it whole from the store, blocking (committer thread).
-       *out_p is the SRS's (free). PHR_E_STORE while it is not there. */
+    /* An epoch change names an object: read it whole from the store, blocking; on a thread of the SRS
+       that does nothing else. *out_p is the SRS's (free). PHR_E_STORE while it is not there. */
     int (*load_object)(void *user, const struct id16 *patient, const struct digest *object_id,
                        uint8_t **out_p, size_t *out_n);
 };

@@ -12,6 +12,7 @@
 #include "ledger/verify.h"
 #include "srs/batch.h"
 #include "srs/committer.h"
+#include "srs/loader.h"
 #include "srs/rkslot.h"
 #include "srs/srs.h"
 #include "srs/srs_db.h"
@@ -32,7 +33,9 @@ struct srs {
     struct batch batch;
     uint64_t checkpoint_size; /* of the newest signed note in the database */
     uint64_t checkpoint_ms;   /* when it was signed, on the boot clock */
+    struct job *current;      /* being decided */
     struct committer *committer;
+    struct loader *loader;
     _Atomic int64_t skew_s; /* tests */
     struct srs_counters {
         atomic_uint_fast64_t jobs, batches, failed_batches, releases, denials, ops, ops_refused, entries,

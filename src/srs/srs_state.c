@@ -519,11 +519,9 @@ static int put_epoch_rows(void *user, const struct class_ctx *ctx, const struct 
     size_t n = 0;
     int rc;
 
-    if (!e.s->load_object)
-        return PHR_E_STORE;
     rc = e.s->load_object(e.s->load_user, &ctx->patient, object_id, &bytes, &n);
     if (rc < 0)
-        return PHR_E_STORE;
+        return rc == PHR_E_PENDING || rc == PHR_E_LIMIT || rc == -ENOMEM ? rc : PHR_E_STORE;
     hash = digest_sha256(view_of(bytes, n));
     if (!digest_equal(&hash, object_id))
         return PHR_E_STORE;

@@ -8,7 +8,7 @@
 
 struct srs_state {
     struct srs_db *db;
-    /* As srs_opts.load_object. */
+    /* As srs_opts.load_object; PHR_E_PENDING: not yet. */
     int (*load_object)(void *user, const struct id16 *patient, const struct digest *object_id,
                        uint8_t **out_p, size_t *out_n);
     void *load_user;

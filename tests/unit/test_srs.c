@@ -63,6 +63,7 @@ struct bench {
     atomic_int entries;
     atomic_int checkpoints;
     struct writer object;
+    pthread_mutex_t store; /* held: the store does not answer */
     struct writer last_entry;
 };
 
@@ -93,6 +94,8 @@ static int load_object(void *user, const struct id16 *patient, const struct dige
 
     (void)patient;
     (void)id;
+    pthread_mutex_lock(&b->store);
+    pthread_mutex_unlock(&b->store);
     if (b->object.n == 0)
         return PHR_E_STORE;
     *out_p = malloc(b->object.n);
@@ -150,6 +153,7 @@ static struct bench *bench_new(void)
     strcpy(b->dir, "/tmp/test_srs.XXXXXX");
     assert_non_null(mkdtemp(b->dir));
     CHECK_EQ(fdio_open_dir(AT_FDCWD, b->dir, &b->fd), 0);
+    pthread_mutex_init(&b->store, NULL);
     writer_init(&b->object);
     writer_init(&b->last_entry);
     tiny_realm_init(&b->realm);
@@ -730,6 +734,73 @@ TEST(srs__retire_takes_the_keys_of_an_epoch)
     bench_free(b);
 }
 
+static void write_push(struct writer *out, const struct signed_op *op)
+{
+    writer_u16(out, 1);
+    writer_lp(out, op->op);
+    writer_bytes(out, op->sig.b, sizeof op->sig.b);
+    writer_u16(out, 0);
+}
+
+/* The store hangs while an epoch change waits for its object; is_closed: until the server ends. */
+static void change_epoch_with_a_store_that_hangs(bool is_closed)
+{
+    struct bench *b = bench_new();
+    struct made_file f = make_file(b, "a");
+    struct tiny_grant g = grant(b, &b->realm.reader, GRANT_R);
+    const struct class_ctx old = b->realm.labs.ctx;
+    const struct srs_peer peer = { .uid = 1000 };
+    struct class_ctx next_ctx = old;
+    struct writer payload, answer;
+    struct tiny_class next;
+    struct signed_op op;
+    struct digest object;
+    struct tiny_op *t;
+    struct reply reply;
+
+    next_ctx.epoch++;
+    next = tiny_class_new(&next_ctx);
+    t = tiny_op_new(&old);
+    tiny_put_ctx(t, CHANGE_EPOCH_BEGIN, &old);
+    CHECK_EQ(push_one(b, t, &b->realm.owner, NULL), 0);
+    tiny_write_epoch_object(&next, &f.row, "a", &f.id, &b->object);
+    object = digest_sha256(writer_done(&b->object));
+    t = tiny_op_new(&old);
+    tiny_put_epoch(t, &next, &b->realm.owner, &object);
+    op = tiny_op_sign(t, &b->realm.owner, &b->realm.host, ++b->realm.n);
+    writer_init(&payload);
+    writer_init(&answer);
+    write_push(&payload, &op);
+    reply_init(&reply, &answer);
+    pthread_mutex_lock(&b->store);
+    CHECK_EQ(srs_submit(b->srs, SRS_OP_PUSH, &peer, writer_done(&payload), on_reply, &reply), 0);
+    for (size_t i = 0; i < 10; i++)
+        CHECK_EQ(open_one(b, &g, &b->realm.reader, &f), 0);
+    CHECK(!reply.is_done);
+    pthread_mutex_unlock(&b->store);
+    if (is_closed)
+        stop(b);
+    CHECK_EQ(reply_wait(&reply), 0);
+    CHECK_EQ(answer.n, 14);
+    CHECK((int32_t)get_le32(answer.p + 2) == 0 || is_closed);
+    if (is_closed)
+        CHECK_EQ(start(b), 0);
+    (void)check_log(b, EVENT_OPEN);
+    writer_fini(&payload);
+    writer_fini(&answer);
+    tiny_op_free(t);
+    tiny_class_fini(&next);
+    writer_fini(&f.header);
+    bench_free(b);
+}
+
+TEST(srs__a_store_that_hangs_keeps_only_its_push_waiting)
+{
+    UNUSED_STATE;
+    change_epoch_with_a_store_that_hangs(false);
+    change_epoch_with_a_store_that_hangs(true);
+}
+
 TEST(srs__places_several_ops_of_a_push_and_leaves_no_trace_of_refused_ones)
 {
     struct bench *b = bench_new();
@@ -1287,6 +1358,7 @@ int main(void)
         UNIT(srs__takes_a_grant_with_its_own_key_only),
         UNIT(srs__a_revoked_grant_is_dead_and_its_slot_overwritten),
         UNIT(srs__retire_takes_the_keys_of_an_epoch),
+        UNIT(srs__a_store_that_hangs_keeps_only_its_push_waiting),
         UNIT(srs__places_several_ops_of_a_push_and_leaves_no_trace_of_refused_ones),
         UNIT(srs__ledger_fetch_verifies_and_rebuilds),
         UNIT(srs__lists_entries_until_the_bucket_has_them),
