@@ -126,10 +126,14 @@ static bool is_behind(uint64_t bits[GROUP_BITS / 64], const struct queue_item *i
     return seen;
 }
 
-/* Calls for each item that only its time holds back; the result of the first that is not NULL. */
+/*
+ * The first that may go now. While the store is in doubt, the one that was tried least: else a
+ * poisoned one at the head would be every probe, and keep the gate shut for the others.
+ */
 static struct queue_item *scan(const struct queue *q, uint64_t now_ms, uint64_t *out_next_ms)
 {
     uint64_t bits[GROUP_BITS / 64] = { 0 };
+    struct queue_item *best = NULL;
 
     *out_next_ms = UINT64_MAX;
     for (struct queue_item *it = q->head; it; it = it->next) {
@@ -137,12 +141,17 @@ static struct queue_item *scan(const struct queue *q, uint64_t now_ms, uint64_t 
 
         if (behind || it->state != QUEUE_WAITING)
             continue;
-        if (it->due_ms <= now_ms)
-            return it;
-        if (it->due_ms < *out_next_ms)
-            *out_next_ms = it->due_ms;
+        if (it->due_ms > now_ms) {
+            if (it->due_ms < *out_next_ms)
+                *out_next_ms = it->due_ms;
+            continue;
+        }
+        if (!best || it->attempts < best->attempts)
+            best = it;
+        if (q->store_failures == 0 || best->attempts == 0)
+            return best;
     }
-    return NULL;
+    return best;
 }
 
 static bool is_gated(const struct queue *q, uint64_t now_ms)

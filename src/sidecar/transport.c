@@ -1,6 +1,5 @@
 #include "sidecar/transport.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,19 +11,14 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "crypto/digest.h"
+#include "sidecar/fetcher.h"
 #include "sidecar/storekey.h"
 
 enum {
     PUT_THREADS = 4,
-    GET_THREADS = 4,
     OBJECTS_MAX = 8192,      /* waiting; each holds a descriptor */
     ENTRIES_MAX = 512,       /* waiting; each holds its bytes */
     ENTRIES_WANTED = 128,    /* room for more again */
-    JOBS_MAX = 1024,
-    GET_TIMEOUT_MS = 30 * 1000,
-    LOAD_TIMEOUT_MS = 5 * 1000,
-    PROBE_EVERY_MS = 30 * 1000,
-    LOAD_BYTES_MAX = 16 * 1024 * 1024,
     PARKED_SHOWN_MAX = 200
 };
 
@@ -34,49 +28,23 @@ struct waiter {
     void *user;
 };
 
-enum job_kind { JOB_GET, JOB_LIST, JOB_PROBE };
-
-struct job {
-    struct job *next;
-    enum job_kind kind;
-    char key[STOREKEY_BYTES];
-    struct digest sha256;
-    int fd;
-    uint64_t bytes_max;
-    uint64_t count; /* of keys listed */
-    bool (*is_wanted)(void *user);
-    int (*on_key)(void *user, const char *key);
-    transport_done done;
-    void *user;
-};
-
-enum store_state { STORE_UNKNOWN, STORE_OK, STORE_AWAY, STORE_REFUSING };
-
 struct transport {
     struct transport_opts opts;
-    pthread_t threads[PUT_THREADS + GET_THREADS];
+    struct storestate state;
+    struct fetcher *fetcher;
+    pthread_t threads[PUT_THREADS];
     size_t thread_count;
     pthread_mutex_t lock; /* of everything below */
     pthread_cond_t puts;  /* something to upload, or the end */
-    pthread_cond_t gets;
     bool is_ending;
     bool has_missed_entries;
     struct queue *queue;
     uint32_t object_count; /* in the queue, parked included */
     uint32_t entry_count;
-    struct job *jobs;
-    struct job *jobs_last;
-    uint32_t job_count;
-    enum store_state state;
-    uint64_t asked_ms;      /* when the store last said anything or did not */
-    uint64_t last_error_s;
-    char last_error[200];
 };
 
 static void *put_thread(void *arg);
-static void *get_thread(void *arg);
 static int requeue_checkpoints(struct transport *t);
-static int add_job(struct transport *t, struct job *job);
 
 static uint32_t random_u32(void)
 {
@@ -106,13 +74,15 @@ int transport_open(const struct transport_opts *opts, struct transport **out_tra
         return -ENOMEM;
     t->opts = *opts;
     pthread_mutex_init(&t->lock, NULL);
+    storestate_init(&t->state);
     init_cond(&t->puts);
-    init_cond(&t->gets);
     rc = queue_new(random_u32, &t->queue);
     if (rc == 0)
         rc = requeue_checkpoints(t);
-    for (size_t i = 0; rc == 0 && i < PUT_THREADS + GET_THREADS; i++) {
-        rc = -pthread_create(&t->threads[i], NULL, i < PUT_THREADS ? put_thread : get_thread, t);
+    if (rc == 0)
+        rc = fetcher_open(opts->store, &t->state, &t->fetcher);
+    for (size_t i = 0; rc == 0 && i < PUT_THREADS; i++) {
+        rc = -pthread_create(&t->threads[i], NULL, put_thread, t);
         t->thread_count += rc == 0;
     }
     if (rc < 0)
@@ -133,15 +103,6 @@ static void answer_waiters(struct waiter *w, int rc, uint64_t bytes)
     }
 }
 
-static void end_job(struct job *job, int rc, uint64_t bytes)
-{
-    if (job->done)
-        job->done(job->user, rc, bytes);
-    if (job->fd >= 0)
-        close(job->fd);
-    free(job);
-}
-
 void transport_close(struct transport *t)
 {
     struct queue_item *it;
@@ -151,24 +112,18 @@ void transport_close(struct transport *t)
     pthread_mutex_lock(&t->lock);
     t->is_ending = true;
     pthread_cond_broadcast(&t->puts);
-    pthread_cond_broadcast(&t->gets);
     pthread_mutex_unlock(&t->lock);
     objstore_interrupt(t->opts.store);
     for (size_t i = 0; i < t->thread_count; i++)
         pthread_join(t->threads[i], NULL);
+    fetcher_close(t->fetcher);
     while (t->queue && (it = queue_pop(t->queue))) {
         answer_waiters(give(it->waiters), PHR_E_CLOSED, 0);
         queue_item_free(it);
     }
-    while (t->jobs) {
-        struct job *job = t->jobs;
-
-        t->jobs = job->next;
-        end_job(job, PHR_E_CLOSED, 0);
-    }
     queue_free(t->queue);
     pthread_cond_destroy(&t->puts);
-    pthread_cond_destroy(&t->gets);
+    storestate_fini(&t->state);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -357,29 +312,6 @@ static int requeue_checkpoints(struct transport *t)
 
 /* ---- uploads: going out ---- */
 
-/* What the store's last word says about it. Lock held. */
-static void note_store(struct transport *t, int rc, const struct objstore_note *note)
-{
-    enum store_state state = STORE_OK;
-
-    t->asked_ms = clock_boottime_ms();
-    if (rc < 0 && note->blame == OBJSTORE_BLAME_STORE)
-        state = note->http_status >= 300 && note->http_status < 429 ? STORE_REFUSING : STORE_AWAY;
-    if (rc < 0 && rc != -ENOENT) {
-        memcpy(t->last_error, note->words, sizeof t->last_error);
-        t->last_error_s = clock_realtime_s();
-    }
-    if (state == t->state)
-        return;
-    t->state = state;
-    if (state == STORE_OK)
-        log_info("store_reached", LOG_U64("waiting", t->object_count + t->entry_count));
-    else
-        log_warn("store_not_reached", LOG_RC("cause", rc),
-                 LOG_U64("http", (uint64_t)note->http_status),
-                 LOG_WORD("it", state == STORE_AWAY ? "is_away" : "refuses"));
-}
-
 static int send_item(struct transport *t, struct queue_item *it, struct objstore_note *note)
 {
     struct objstore_put put = { .key = it->key, .fd = it->fd, .offset = it->offset,
@@ -456,8 +388,8 @@ static void finish_item(struct transport *t, struct queue_item *it, int rc,
         if (body)
             memcpy(body, it->body, body_bytes);
     }
+    storestate_note(&t->state, rc, note);
     pthread_mutex_lock(&t->lock);
-    note_store(t, rc, note);
     verdict = queue_end(t->queue, it, rc, note, clock_boottime_ms());
     if (verdict == QUEUE_DONE)
         count_item(t, it, -1);
@@ -535,191 +467,36 @@ uint32_t transport_retry(struct transport *t)
 
 /* ---- fetching ---- */
 
-static int add_job(struct transport *t, struct job *job)
-{
-    int rc = 0;
-
-    pthread_mutex_lock(&t->lock);
-    if (t->job_count >= JOBS_MAX || t->is_ending) {
-        rc = -EAGAIN;
-    } else {
-        if (t->jobs_last)
-            t->jobs_last->next = job;
-        else
-            t->jobs = job;
-        t->jobs_last = job;
-        t->job_count++;
-        pthread_cond_signal(&t->gets);
-    }
-    pthread_mutex_unlock(&t->lock);
-    if (rc < 0) {
-        if (job->fd >= 0)
-            close(job->fd);
-        free(job);
-    }
-    return rc;
-}
-
 int transport_get_object(struct transport *t, const struct id16 *patient, const struct digest *id,
                          int fd, uint64_t bytes_max, bool (*is_wanted)(void *user),
                          transport_done done, void *user)
 {
-    struct job *job = calloc(1, sizeof *job);
+    char key[STOREKEY_BYTES];
 
-    if (!job) {
-        close(fd);
-        return -ENOMEM;
-    }
-    *job = (struct job){ .kind = JOB_GET, .sha256 = *id, .fd = fd, .bytes_max = bytes_max,
-                         .is_wanted = is_wanted, .done = done, .user = user };
-    storekey_object(patient, id, job->key);
-    return add_job(t, job);
+    storekey_object(patient, id, key);
+    return fetcher_get(t->fetcher, key, id, fd, bytes_max, is_wanted, done, user);
 }
 
 int transport_list(struct transport *t, const char *prefix,
                    int (*on_key)(void *user, const char *key), transport_done done, void *user)
 {
-    struct job *job = calloc(1, sizeof *job);
-
-    if (!job)
-        return -ENOMEM;
-    *job = (struct job){ .kind = JOB_LIST, .fd = -1, .on_key = on_key, .done = done, .user = user };
-    snprintf(job->key, sizeof job->key, "%s", prefix);
-    return add_job(t, job);
-}
-
-/* TRANSPORT-3. Fetches into fd; on failure the file is empty again. */
-static int fetch(struct transport *t, const char *key, const struct digest *want, int fd,
-                 uint64_t bytes_max, uint32_t timeout_ms, uint64_t *out_bytes)
-{
-    struct objstore_note note;
-    struct digest have;
-    int rc = objstore_get(t->opts.store, key, fd, bytes_max, timeout_ms, out_bytes, &have, &note);
-
-    if (rc == 0 && !digest_equal(&have, want)) {
-        objstore_note_set(&note, OBJSTORE_BLAME_WAY, "other bytes came than their name says");
-        rc = PHR_E_SEAL;
-        log_error("object_damaged_in_store", LOG_ID("object", want->b));
-    }
-    if (rc < 0 && ftruncate(fd, 0) < 0)
-        log_warn("truncate", LOG_RC("cause", -errno));
-    pthread_mutex_lock(&t->lock);
-    note_store(t, rc, &note);
-    pthread_mutex_unlock(&t->lock);
-    return rc;
-}
-
-static void run_get(struct transport *t, struct job *job)
-{
-    uint64_t bytes = 0;
-    int rc = PHR_E_CLOSED;
-
-    if (job->is_wanted && !job->is_wanted(job->user)) {
-        end_job(job, rc, 0);
-        return;
-    }
-    rc = fetch(t, job->key, &job->sha256, job->fd, job->bytes_max, GET_TIMEOUT_MS, &bytes);
-    if (rc == PHR_E_SEAL || rc == PHR_E_STORE) /* once more: a bit may have flipped on its way */
-        rc = fetch(t, job->key, &job->sha256, job->fd, job->bytes_max, GET_TIMEOUT_MS, &bytes);
-    end_job(job, rc, rc == 0 ? bytes : 0);
-}
-
-static int count_key(void *user, const char *key)
-{
-    struct job *job = user;
-
-    job->count++;
-    return job->on_key(job->user, key);
-}
-
-static void run_job(struct transport *t, struct job *job)
-{
-    struct objstore_note note = { 0 };
-    int rc;
-
-    if (job->kind == JOB_GET) {
-        run_get(t, job);
-        return;
-    }
-    if (job->kind == JOB_LIST)
-        rc = objstore_list(t->opts.store, job->key, count_key, job, &note);
-    else
-        rc = objstore_probe(t->opts.store, &note);
-    pthread_mutex_lock(&t->lock);
-    note_store(t, rc, &note);
-    pthread_mutex_unlock(&t->lock);
-    end_job(job, rc, job->count);
-}
-
-static void *get_thread(void *arg)
-{
-    struct transport *t = arg;
-
-    pthread_mutex_lock(&t->lock);
-    while (!t->is_ending) {
-        struct job *job = t->jobs;
-
-        if (!job) {
-            pthread_cond_wait(&t->gets, &t->lock);
-            continue;
-        }
-        t->jobs = job->next;
-        if (!t->jobs)
-            t->jobs_last = NULL;
-        t->job_count--;
-        pthread_mutex_unlock(&t->lock);
-        run_job(t, job);
-        pthread_mutex_lock(&t->lock);
-    }
-    pthread_mutex_unlock(&t->lock);
-    return NULL;
+    return fetcher_list(t->fetcher, prefix, on_key, done, user);
 }
 
 int transport_load_object(struct transport *t, const struct id16 *patient, const struct digest *id,
                           uint8_t **out_p, size_t *out_n)
 {
-    scoped(close_fd) int fd = memfd_create("phrd-load", MFD_CLOEXEC);
-    scoped(free) uint8_t *p = NULL;
     char key[STOREKEY_BYTES];
-    uint64_t bytes = 0;
     int rc;
 
-    if (fd < 0)
-        return -errno;
     storekey_object(patient, id, key);
-    rc = fetch(t, key, id, fd, LOAD_BYTES_MAX, LOAD_TIMEOUT_MS, &bytes);
-    if (rc == -ENOENT)
-        return PHR_E_STORE; /* its upload is still on the way */
-    if (rc < 0)
-        return rc;
-    p = malloc((size_t)bytes + 1);
-    if (!p)
-        return -ENOMEM;
-    rc = fdio_pread_all(fd, p, (size_t)bytes, 0);
-    if (rc < 0)
-        return rc;
-    *out_n = (size_t)bytes;
-    *out_p = give(p);
-    return 0;
+    rc = fetcher_load(t->fetcher, key, id, out_p, out_n);
+    return rc == -ENOENT ? PHR_E_STORE : rc; /* its upload is still on the way */
 }
 
 void transport_tick(struct transport *t)
 {
-    struct job *job;
-    bool is_due;
-
-    pthread_mutex_lock(&t->lock);
-    is_due = t->state != STORE_OK &&
-             (t->asked_ms == 0 || clock_boottime_ms() - t->asked_ms > PROBE_EVERY_MS);
-    if (is_due)
-        t->asked_ms = clock_boottime_ms();
-    pthread_mutex_unlock(&t->lock);
-    job = is_due ? calloc(1, sizeof *job) : NULL;
-    if (!job)
-        return;
-    job->kind = JOB_PROBE;
-    job->fd = -1;
-    ignored(add_job(t, job)); /* a full line of jobs asks the store anyway */
+    fetcher_probe_now_and_then(t->fetcher);
 }
 
 /* ---- status ---- */
@@ -744,13 +521,10 @@ static int add_parked(void *user, const struct syncdb_item *item, struct view bo
 
 json_t *transport_dup_status(struct transport *t)
 {
-    static const char *const states[] = { "unknown", "ok", "away", "refusing" };
     json_t *parked = json_array();
     uint64_t now = clock_boottime_ms();
     struct queue_counts c;
-    char error[200];
-    uint64_t error_s;
-    enum store_state state;
+    struct storestate_view state;
 
     if (!parked)
         return NULL;
@@ -758,14 +532,12 @@ json_t *transport_dup_status(struct transport *t)
         json_array_clear(parked);
     pthread_mutex_lock(&t->lock);
     queue_count(t->queue, &c);
-    memcpy(error, t->last_error, sizeof error);
-    error_s = t->last_error_s;
-    state = t->state;
     pthread_mutex_unlock(&t->lock);
+    storestate_copy(&t->state, &state);
     return json_pack(
         "{s:{s:s, s:s, s:s, s:I, s:I}, s:{s:i, s:i, s:i, s:i, s:I}, s:o}", "store", "url",
-        t->opts.store_url, "state", states[state], "last_error", error, "last_error_at",
-        (json_int_t)error_s, "next_try_ms",
+        t->opts.store_url, "state", storestate_text(state.word), "last_error", state.last_error,
+        "last_error_at", (json_int_t)state.last_error_s, "next_try_ms",
         (json_int_t)(c.is_gated && c.gate_ms > now ? c.gate_ms - now : 0), "queue", "objects",
         (int)c.waiting[QUEUE_OBJECT], "entries", (int)c.waiting[QUEUE_ENTRY], "checkpoints",
         (int)c.waiting[QUEUE_CHECKPOINT], "parked",

@@ -1,12 +1,11 @@
 /*
- * Objects on their way: threads that upload what is in the queue and threads that fetch what
- * somebody waits for, apart, so that reading never stands behind a backlog of uploads.
+ * Objects on their way: threads that upload what is in the queue (fetcher.h has those that
+ * fetch), and what sync.db remembers of it.
  *
  * TRANSPORT-1 "Stored" is said after the store said so; it is noted in sync.db first. A crash
  *             in between makes the object be offered and compared again, nothing more.
  * TRANSPORT-2 Nothing is lost by a restart: phrfs offers its objects again, ledger entries come
  *             from srs.db, checkpoints from sync.db.
- * TRANSPORT-3 Fetched bytes have the hash that was asked for, or they are not handed out.
  */
 #ifndef PHR_SIDECAR_TRANSPORT_H
 #define PHR_SIDECAR_TRANSPORT_H
