@@ -1,6 +1,7 @@
 /*
- * VERIFY-1: whoever is not the owner changes rows, headers and seals only, in a class-epoch for
- *   which the chain holds a live rw grant to his card.
+ * VERIFY-1: whoever is not the owner changes rows, seals and headers of files only, in a class-epoch
+ *   for which the chain holds a live rw grant to his card. The header of the names key is the
+ *   owner's: another one in its place would take all names from everybody.
  * VERIFY-2: rows, headers and seals change in the current epoch only. What comes for an older one
  *   is STALE: its writer signs anew under the new keys.
  * VERIFY-3: a hold (epoch-begin) keeps rows of its class away for HOLD_S at most, and an epoch
@@ -252,6 +253,8 @@ static int check_header(struct verify_scope *v, struct view body)
     if (!class_ctx_equal(&h.ctx.class_ctx, &v->ctx) || !id_equal(&h.ctx.file, &change.file) ||
         h.ctx.hdr_gen != change.hdr_gen)
         return PHR_E_FORMAT;
+    if (!v->is_owner && id_equal(&change.file, &v->ctx.class_id))
+        return PHR_E_RIGHTS; /* VERIFY-1 */
     rc = v->s->get_header(v->s->user, &v->op->patient, &change.file, &known);
     if (rc < 0 && !is_none(rc))
         return rc;
