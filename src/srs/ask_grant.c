@@ -3,6 +3,8 @@
  *   the sealed bytes have the hash in the grant, and R = rk*G.
  * GRANT-2  A grant that ends takes its key along: dropped in this transaction, its slot overwritten
  *   before anybody is told (COMMIT-3).
+ * GRANT-3  A grant under a policy (a second factor, say) is refused: this version knows none, and to
+ *   release without what the owner asked for would be worse.
  */
 #include "srs/asks.h"
 
@@ -43,13 +45,16 @@ static int unseal(struct srs *s, const struct grant *g, struct view sealed, stru
     return rc < 0 ? rc : pre_check_rk(out_rk, &g->r); /* GRANT-1 */
 }
 
-/* The reader must be somebody who may be granted something today. */
+/* Terms that can be kept, and a reader who may be granted something today. */
 static int check_reader(struct srs *s, const struct grant *g)
 {
+    static const struct digest none;
     const uint64_t now_s = srs_now_s(s);
     struct card card;
     int rc = 0;
 
+    if (!digest_equal(&g->policy, &none))
+        return PHR_E_FORMAT; /* GRANT-3 */
     if (g->not_after_s < now_s)
         return PHR_E_EXPIRED;
     if (srs_is_suspended(s, &g->ctx.reader, &rc))

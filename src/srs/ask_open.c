@@ -285,6 +285,21 @@ int ask_open_decide(struct srs *s, struct job *job)
     return 0;
 }
 
+/* Not beyond the end of the grant or of the reader's card: inside a lease nobody asks us again. */
+static uint32_t lease_of(const struct srs *s, const struct opening *o, uint64_t now_s)
+{
+    const uint64_t ends[] = { o->grant.grant.not_after_s, o->card.not_after_s };
+    uint64_t lease_s = s->opts.lease_s;
+
+    for (size_t i = 0; i < 2; i++) {
+        const uint64_t left_s = ends[i] > now_s ? ends[i] - now_s : 0;
+
+        if (left_s < lease_s)
+            lease_s = left_s;
+    }
+    return (uint32_t)lease_s;
+}
+
 /* After the commit: what was recorded is computed and signed for. */
 int ask_open_release(struct srs *s, struct job *job)
 {
@@ -293,7 +308,7 @@ int ask_open_release(struct srs *s, struct job *job)
     struct open_answer answer = { .count = o->req.count,
                                   .items = o->items,
                                   .time_s = srs_now_s(s),
-                                  .lease_s = (uint32_t)s->opts.lease_s };
+                                  .lease_s = lease_of(s, o, srs_now_s(s)) };
 
     for (size_t i = 0; i < o->req.count; i++) {
         if (o->items[i].rc < 0 || memcmp(o->w[i].b, nothing.b, sizeof nothing.b) == 0)
