@@ -29,6 +29,7 @@ struct push {
     uint16_t open_count;
     unsigned open_changes;
     size_t open_bytes;
+    bool is_signed; /* the op at hand is the writer's, whatever else is wrong with it */
 };
 
 static void push_fini(struct push *p)
@@ -173,6 +174,42 @@ static bool has_change(const struct op *op, enum change_type type)
     return false;
 }
 
+/*
+ * A right to write lasts as long as its grant and the writer's card do, by the SRS's clock. Who verifies
+ * the chain later does not ask for the time (CRYPTO 2.7): what was placed, was placed in time.
+ */
+static int check_terms(struct push *p, const struct op *op, uint64_t now_s)
+{
+    const struct ledger_state *l = &p->s->state.ledger;
+    scoped(srs_db_end) struct srs_stmt q =
+        srs_db_query(p->s->db, "SELECT bytes FROM grants WHERE patient = ? AND class = ? AND epoch = ?"
+                               " AND reader = ? AND card = ? AND rights = ? AND is_revoked = 0");
+    struct card card;
+    struct grant g;
+    int rc = l->get_card(l->user, &op->patient, &op->writer, &card);
+
+    if (rc == 0)
+        rc = card_check_time(&card, now_s);
+    if (rc < 0)
+        return rc;
+    srs_db_bind_id(&q, &op->patient);
+    srs_db_bind_id(&q, &op->class_id);
+    srs_db_bind_u64(&q, op->epoch);
+    srs_db_bind_id(&q, &op->writer);
+    srs_db_bind_digest(&q, &op->writer_card);
+    srs_db_bind_u64(&q, GRANT_RW);
+    rc = srs_db_step(&q);
+    while (rc > 0) {
+        rc = grant_decode(srs_db_col_view(&q, 0), &g);
+        if (rc < 0)
+            return rc;
+        if (grant_check_time(&g, now_s) == 0)
+            return 0;
+        rc = srs_db_step(&q);
+    }
+    return rc < 0 ? rc : PHR_E_EXPIRED;
+}
+
 static int place(struct push *p, const struct signed_op *signed_op, const struct op *op)
 {
     const struct ledger_state *l = &p->s->state.ledger;
@@ -180,20 +217,21 @@ static int place(struct push *p, const struct signed_op *signed_op, const struct
     struct placed_op placed = { .op = op, .find_rk = find_rk, .user = p };
     struct digest leaf;
     uint64_t seq;
-    int rc = 0;
+    int rc;
 
-    if (srs_is_suspended(p->s, &op->writer, &rc))
-        return PHR_E_CARD;
-    if (rc == 0) {
-        placed.is_genesis = l->get_head(l->user, &op->patient, &seq, &leaf) == -ENOENT && p->open_count == 0;
-        rc = verify_op(l, &p->s->anchor, signed_op, now_s);
-    }
+    placed.is_genesis = l->get_head(l->user, &op->patient, &seq, &leaf) == -ENOENT && p->open_count == 0;
+    rc = verify_op(l, &p->s->anchor, signed_op, now_s);
+    p->is_signed = rc == 0;
+    if (rc == 0 && !id_equal(&op->writer, &op->patient))
+        rc = check_terms(p, op, now_s);
+    if (rc == 0 && srs_is_suspended(p->s, &op->writer, &rc))
+        rc = PHR_E_CARD;
     if (rc == 0)
         rc = verify_op_apply(l, signed_op, now_s);
     return rc < 0 ? rc : ask_grant_place(p->s, &placed);
 }
 
-/* Who tried without the right is recorded; his signature was verified before his right. */
+/* Who tried without the right is recorded; his signature was verified before. */
 static int log_denied(struct push *p, const struct op *op, int outcome)
 {
     const struct event e = { .type = EVENT_DENIED,
@@ -223,7 +261,10 @@ static int refuse(struct push *p, uint16_t index, const struct op *op, int rc)
     atomic_fetch_add(&p->s->counters.ops_refused, 1);
     if (rc == PHR_E_STALE)
         p->results[index].seq = last_n(p, op);
-    return rc == PHR_E_RIGHTS ? log_denied(p, op, rc) : 0;
+    /* RIGHTS is found behind the signature only; CARD also before it, and then it is nobody's. */
+    if (rc == PHR_E_RIGHTS || (p->is_signed && (rc == PHR_E_CARD || rc == PHR_E_EXPIRED)))
+        return log_denied(p, op, rc);
+    return 0;
 }
 
 static int accept(struct push *p, uint16_t index, const struct op *op)
