@@ -4,10 +4,20 @@
 #include "format/suspension.h"
 #include "srs/srs_inside.h"
 
-/* What only the SRS itself can know is not taken from others. */
-static bool may_be_told(enum event_type t)
+bool ask_event_is_own(enum event_type t)
 {
     switch (t) {
+    case EVENT_RELEASE:
+    case EVENT_RELEASE_AHEAD:
+    case EVENT_RELEASE_NAMES:
+    case EVENT_RENEW:
+    case EVENT_GRANT:
+    case EVENT_REVOKE:
+    case EVENT_EPOCH:
+    case EVENT_LOG_READ:
+    case EVENT_GAP:
+    case EVENT_PATIENT_ADD:
+        return true;
     case EVENT_LOGIN:
     case EVENT_LOGOUT:
     case EVENT_MOUNT:
@@ -17,27 +27,25 @@ static bool may_be_told(enum event_type t)
     case EVENT_CUTOFF:
     case EVENT_RECOVERY:
     case EVENT_DENIED:
-        return true;
     case EVENT_OPEN:
-    case EVENT_RELEASE:
-    case EVENT_RELEASE_AHEAD:
-    case EVENT_RELEASE_NAMES:
-    case EVENT_RENEW:
     case EVENT_CREATE:
     case EVENT_WRITE:
     case EVENT_DELETE:
     case EVENT_RENAME:
     case EVENT_SETATTR:
     case EVENT_LINK:
-    case EVENT_GRANT:
-    case EVENT_REVOKE:
-    case EVENT_EPOCH:
-    case EVENT_LOG_READ:
-    case EVENT_GAP:
-    case EVENT_PATIENT_ADD:
     default:
         return false;
     }
+}
+
+/* Events of files come from mounts. */
+static bool may_be_told(enum event_type t)
+{
+    const bool is_of_file = t == EVENT_OPEN || t == EVENT_CREATE || t == EVENT_WRITE || t == EVENT_DELETE ||
+                            t == EVENT_RENAME || t == EVENT_SETATTR || t == EVENT_LINK;
+
+    return !is_of_file && !ask_event_is_own(t);
 }
 
 int ask_event_decide(struct srs *s, struct job *job)

@@ -1,12 +1,14 @@
 /*
  * Events of a mount come into the log (CRYPTO 2.5), one leaf per event.
  *
- * SPOOL-1  Each (host, no) is a stream of its own: n rises by one from its first record (0 or 1), and
- *   each record names the hash of the one before. What was taken already is skipped, so a push
- *   may be repeated.
+ * SPOOL-1  Each (host, no, header) is a stream of its own: n rises by one from its first record (0 or
+ *   1), and each record names the hash of the one before. What was taken already is skipped, so a push
+ *   may be repeated. The header belongs to it, since anybody can name a host and a number: under
+ *   the two alone, a stranger's high n would have the mount's own records taken for old ones.
  * SPOOL-2  Where records are missing, or one does not open, a leaf says so (EVENT_GAP) and the
  *   stream goes on behind: the record right behind a gap cannot be opened, since it names what is
- *   missing, and counts as part of it.
+ *   missing, and counts as part of it. A second header under one (host, no) has such a leaf, too.
+ * SPOOL-3  What only the SRS can know is not taken from a mount: a leaf says that one tried.
  */
 #include "srs/asks.h"
 
@@ -29,6 +31,7 @@ struct stream {
     struct job *job;
     struct id16 host;
     uint64_t no;
+    struct digest header;
     struct symkey *key;
     uint64_t next_n;
     struct digest prev;
@@ -38,11 +41,12 @@ struct stream {
 static int load(struct stream *t)
 {
     scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(t->s->db, "SELECT next_n, prev FROM spool WHERE host = ? AND no = ?");
+        srs_db_query(t->s->db, "SELECT next_n, prev FROM spool WHERE host = ? AND no = ? AND header = ?");
     int rc;
 
     srs_db_bind_id(&q, &t->host);
     srs_db_bind_u64(&q, t->no);
+    srs_db_bind_digest(&q, &t->header);
     rc = srs_db_first(&q);
     if (rc == -ENOENT)
         return 0;
@@ -57,10 +61,11 @@ static int load(struct stream *t)
 static int save(const struct stream *t)
 {
     struct srs_stmt q =
-        srs_db_query(t->s->db, "INSERT OR REPLACE INTO spool(host, no, next_n, prev) VALUES(?,?,?,?)");
+        srs_db_query(t->s->db, "INSERT OR REPLACE INTO spool(host, no, header, next_n, prev) VALUES(?,?,?,?,?)");
 
     srs_db_bind_id(&q, &t->host);
     srs_db_bind_u64(&q, t->no);
+    srs_db_bind_digest(&q, &t->header);
     srs_db_bind_u64(&q, t->next_n);
     srs_db_bind_digest(&q, &t->prev);
     return srs_db_run(&q);
@@ -77,7 +82,22 @@ static int log_gap(const struct stream *t, int outcome)
     return srs_log(t->s, &e, NULL);
 }
 
-/* A mount speaks for itself only. */
+/* SPOOL-2: a store that was set back, or somebody who takes the host's name. */
+static int note_second(const struct stream *t)
+{
+    struct srs_stmt q = srs_db_query(t->s->db, "SELECT 1 FROM spool WHERE host = ? AND no = ?");
+    int rc;
+
+    srs_db_bind_id(&q, &t->host);
+    srs_db_bind_u64(&q, t->no);
+    rc = srs_db_first(&q);
+    srs_db_end(&q);
+    if (rc == -ENOENT)
+        return 0;
+    return rc < 0 ? rc : log_gap(t, PHR_E_ROLLBACK);
+}
+
+/* A mount speaks for itself only, and of what happened to it. */
 static int log_event(const struct stream *t, struct view plain)
 {
     struct event e;
@@ -85,6 +105,8 @@ static int log_event(const struct stream *t, struct view plain)
 
     if (rc < 0 || !id_equal(&e.host, &t->host))
         return log_gap(t, PHR_E_FORMAT);
+    if (ask_event_is_own(e.type))
+        return log_gap(t, PHR_E_RIGHTS); /* SPOOL-3 */
     atomic_fetch_add(&t->s->counters.events, 1);
     rc = srs_log(t->s, &e, NULL);
     return rc == PHR_E_FORMAT || rc == PHR_E_LIMIT ? log_gap(t, rc) : rc;
@@ -161,8 +183,11 @@ int ask_spool_push(struct srs *s, struct job *job)
     if (!reader_done(&r))
         return PHR_E_FORMAT;
     rc = key ? spool_header_open(header, s->key.b, &t.host, &t.no, key) : -ENOMEM;
+    t.header = digest_sha256(header);
     if (rc == 0)
         rc = load(&t);
+    if (rc == 0 && !t.is_known && records.n > 0)
+        rc = note_second(&t);
     if (rc == 0)
         rc = take_records(&t, first_n, records);
     if (rc == 0 && records.n > 0)

@@ -2,6 +2,7 @@
 #ifndef PHR_SRS_ASKS_H
 #define PHR_SRS_ASKS_H
 
+#include "format/event.h"
 #include "format/op.h"
 #include "srs/committer.h"
 
@@ -17,6 +18,8 @@ int ask_audit_head(struct srs *s, struct job *job) PHR_MUST_CHECK;
 int ask_audit_consistency(struct srs *s, struct job *job) PHR_MUST_CHECK;
 int ask_event_suspend(struct srs *s, struct job *job) PHR_MUST_CHECK;
 int ask_event_decide(struct srs *s, struct job *job) PHR_MUST_CHECK;
+/* What only the SRS itself can know, and takes from nobody. */
+bool ask_event_is_own(enum event_type t);
 
 /* What an accepted op does beside the ledger: keys of grants come and go, leaves are written. */
 struct placed_op {

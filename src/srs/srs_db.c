@@ -12,7 +12,7 @@
 enum {
     STMT_SLOTS = 256,    /* a power of two, well above the number of statements */
     BUSY_WAIT_MS = 2000, /* a reader from outside (backup) */
-    SCHEMA_VERSION = 1
+    SCHEMA_VERSION = 2
 };
 
 struct stmt_slot {
@@ -55,7 +55,8 @@ static const char schema_sql[] =
     " PRIMARY KEY(patient, writer, host, lane)) WITHOUT ROWID;"
     "CREATE TABLE seen(req BLOB PRIMARY KEY, time_s INTEGER) WITHOUT ROWID;"
     "CREATE INDEX seen_time ON seen(time_s);"
-    "CREATE TABLE spool(host BLOB, no INTEGER, next_n INTEGER, prev BLOB, PRIMARY KEY(host, no)) WITHOUT ROWID;"
+    "CREATE TABLE spool(host BLOB, no INTEGER, header BLOB, next_n INTEGER, prev BLOB,"
+    " PRIMARY KEY(host, no, header)) WITHOUT ROWID;"
     "CREATE TABLE audit(idx INTEGER PRIMARY KEY, patient BLOB, entry BLOB, leaf BLOB, salt BLOB, box BLOB);"
     "CREATE TABLE node(level INTEGER, idx INTEGER, hash BLOB, PRIMARY KEY(level, idx)) WITHOUT ROWID;"
     "CREATE TABLE checkpoint(size INTEGER PRIMARY KEY, note BLOB);"
