@@ -141,13 +141,15 @@ static void put(const char *name, const struct id16 *id, char out[WHOIS_NAME_BYT
 void whois_user(const struct whois *w, const struct id16 *user,
                 char out[WHOIS_NAME_BYTES])
 {
+    static const struct id16 none;
+
     for (size_t i = 0; i < w->count; i++) {
         if (id_equal(&w->list[i].id, user)) {
             put(w->list[i].name, user, out);
             return;
         }
     }
-    put(NULL, user, out);
+    put(find_name(w, user, &none), user, out);
 }
 
 void whois_class(const struct whois *w, const struct id16 *patient,

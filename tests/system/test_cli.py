@@ -232,6 +232,26 @@ def check_audit(realm, c):
     c.that("against what the keyring has seen", again["pinned_size"] == proof["size"], again)
 
 
+def check_other_user(realm, c, uid=20001):
+    """A patient who is not root sees her own records, and nothing else."""
+    if os.geteuid() != 0:
+        print("not root: what other users may see is not tested")
+        return
+    keyring = realm.home / "keys/alice.keyring"
+    os.chown(keyring, uid, uid)
+    mine = ["--as", "alice", "--passfile", realm.passfile("alice", uid)]
+    c.exits("the log is not for everybody", realm.phr("audit", "show", uid=uid, check=False), EXIT_RIGHTS)
+    rows = realm.phr_json("audit", "show", "--raw", *mine, uid=uid)
+    c.that("her own records", rows and {r["patient"] for r in rows} == {"alice"}, rows[:2])
+    c.that("by name", "imaging" in {r["compartment"] for r in rows}, rows[:2])
+    proof = realm.phr_json("audit", "verify", *mine, uid=uid)
+    c.that("she verifies the whole tree", proof["verified"] and proof["size"] > proof["records"] > 0, proof)
+    done = realm.phr("grants", "alice", "--passfile", realm.passfile("alice", uid), uid=uid, check=False)
+    c.exits("she works on her ledger", done, 0)
+    os.chown(keyring, 0, 0)
+    os.chown(realm.passfile("alice"), 0, 0)
+
+
 def check_edited(realm, c):
     realm.stop_phrd()
     c.exits("audit without phrd", realm.phr("audit", "show", check=False), EXIT_SIDECAR)
@@ -272,6 +292,7 @@ def main():
             check_passphrases(realm, c)
             check_revoke(realm, c, args.seed)
             check_audit(realm, c)
+            check_other_user(realm, c)
             check_edited(realm, c)
     except Failed as failure:
         c.that("a command", False, failure)
