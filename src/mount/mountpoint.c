@@ -150,6 +150,17 @@ int mountpoint_serve(struct mountpoint *m, void (*on_ready)(void *user), void *u
     return rc < 0 ? rc : 0;
 }
 
+/* libfuse frees its copy of our directory only in its own unmount, which would start fusermount3
+   (forbidden here) unless the connection has ended. Else those bytes stay until we end. */
+static void session_end(struct fuse_session *se)
+{
+    struct pollfd p = { .fd = fuse_session_fd(se) };
+
+    if (p.fd >= 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLERR))
+        fuse_session_unmount(se);
+    fuse_session_destroy(se); /* closes the descriptor */
+}
+
 void mountpoint_close(struct mountpoint *m)
 {
     if (!m)
@@ -163,7 +174,7 @@ void mountpoint_close(struct mountpoint *m)
     pending_close(m->pending);
     inval_close(m->notifier);
     if (m->fuse)
-        fuse_session_destroy(m->fuse); /* closes the descriptor */
+        session_end(m->fuse);
     guard_close(m->guard);
     if (m->signal_fd >= 0)
         close(m->signal_fd);

@@ -116,7 +116,7 @@ class FakeMount:
 
 
 class RealMount:
-    """A realm with one patient, alice, who is logged in on the mount; folder is her notes."""
+    """A realm with one patient, alice, whose identity is the whole mount's; folder is her notes."""
 
     def __init__(self, build, options="", settings=None):
         need_root_and_fuse()
@@ -133,8 +133,9 @@ class RealMount:
             self.realm.init()
             self.realm.start_phrd()
             self.realm.patient("alice")
-            self.realm.mount(self.options)
-            self.realm.login("alice")
+            keyring = self.realm.home / "keys" / "alice.keyring"
+            words = [self.options, f"identity={keyring}", f"passfile={self.realm.passfile('alice')}"]
+            self.realm.mount(",".join(w for w in words if w))
         except BaseException:
             self.__exit__()
             raise

@@ -375,11 +375,11 @@ def test_foreground(m):
         wait_until("the mount", lambda: m.layers() == 1)
         os.listdir(m.mount_dir)
         child.send_signal(signal.SIGINT)
-        same(child.wait(10), 0)
+        text = child.communicate(timeout=20)[1].decode()
+        check(child.returncode == 0, text)
         same(m.layers(), 0)
     finally:
         child.kill()
-        child.stderr.close()
 
 
 def main():
