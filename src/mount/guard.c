@@ -126,7 +126,8 @@ static void guard_main(int fd, const struct mount_opts *opts)
         if (n == 1)
             detach(opts->dir, opts->source);
     }
-    if (stat(opts->dir, &st) < 0 && errno == ENOTCONN)
+    /* ECONNABORTED: our stat was on its way while the kernel closed the device. */
+    if (stat(opts->dir, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED))
         detach(opts->dir, opts->source);
     _exit(0);
 }
