@@ -636,6 +636,7 @@ static int put_epoch_rows(void *user, const struct class_ctx *ctx, const struct 
     struct epoch_rows e = { user, ctx };
     scoped(free) uint8_t *bytes = NULL;
     struct snapshot_head head;
+    struct digest hash;
     size_t n = 0;
     int rc;
 
@@ -644,8 +645,10 @@ static int put_epoch_rows(void *user, const struct class_ctx *ctx, const struct 
     if (!e.m->load)
         return PHR_E_PENDING;
     rc = e.m->load(e.m->load_user, &ctx->patient, object_id, &bytes, &n);
-    if (rc == 0)
-        rc = drop_rows(e.m, ctx);
+    if (rc < 0)
+        return rc;
+    hash = digest_sha256(view_of(bytes, n));
+    rc = digest_equal(&hash, object_id) ? drop_rows(e.m, ctx) : PHR_E_SEAL;
     if (rc == 0)
         rc = snapshot_decode(view_of(bytes, n), &head, put_epoch_row, &e);
     if (rc < 0)

@@ -24,7 +24,7 @@ const struct ledger_state *state_memory_get_state(const struct state_memory *m);
 
 /*
  * How epoch changes read their object: *out_p is taken (free). Without a loader, and whenever it
- * answers so, they are PHR_E_PENDING.
+ * answers so, they are PHR_E_PENDING; PHR_E_SEAL when it hands out something else.
  */
 void state_memory_set_loader(struct state_memory *m,
                              int (*load)(void *user, const struct id16 *patient,
