@@ -58,6 +58,8 @@ static void remember(void *user, const struct id16 *host, uint64_t lease_s, uint
 {
     struct mounts *m = user;
 
+    /* After a crash the last note is that old, and the mount may have been given keys since. */
+    seen_s += SEEN_EVERY_MS / 1000;
     if (seen_s + lease_s <= clock_realtime_s())
         return; /* APPLIED-2 */
     ignored(applied_remember(m->applied, host, lease_s, boot_of(seen_s))); /* more than a thousand: no */
