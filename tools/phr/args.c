@@ -1,6 +1,7 @@
 #include "args.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,8 +153,8 @@ struct phr_passphrase args_get_passphrase(const struct args *a, enum args_option
     struct phr_passphrase p = { .fd = -1, .file = a->text[file], .prompt = prompt };
     uint64_t number;
 
-    if (a->text[fd] && args_number(a, fd, 0, 1 << 20, &number) == 0)
-        p.fd = (int)number;
+    if (a->text[fd]) /* what is no number is no descriptor, and reading it says so */
+        p.fd = args_number(a, fd, 0, 1 << 20, &number) == 0 ? (int)number : INT_MAX;
     return p;
 }
 
