@@ -228,26 +228,42 @@ int access_keys_local(struct vault *v, uint64_t nodeid, struct key_set **out_key
 
 /* ---- rights ---- */
 
-void access_denied(struct vault *v, const struct who *who, const struct id16 *class_id, int rc)
+/* One record for a uid in a place (a compartment, or a patient's directory) in five seconds. */
+static void record_denied(struct vault *v, const struct who *who, const struct class_ctx *where, int rc)
 {
     enum { DENIED_PERIOD_MS = 5000 };
     struct session *s = session_of_uid(v, who->uid);
     uint64_t now = clock_boottime_ms();
-    uint64_t key = get_le64(class_id->b) ^ ((uint64_t)who->uid << 32 | who->uid);
+    uint64_t place = get_le64(where->patient.b) ^ get_le64(where->class_id.b);
+    uint64_t key = place ^ ((uint64_t)who->uid << 32 | who->uid);
     char program[32];
     struct event e;
 
-    if (v->denied_uid_class == key && now - v->denied_ms < DENIED_PERIOD_MS)
+    if (v->denied_uid_place == key && now - v->denied_ms < DENIED_PERIOD_MS)
         return;
-    v->denied_uid_class = key;
+    v->denied_uid_place = key;
     v->denied_ms = now;
     spool_event_init(v, &e, EVENT_DENIED, who, s, program);
     e.outcome = rc;
-    e.class_id = *class_id;
-    struct class_ctx ctx;
-    if (nsdb_class_current(v->db, class_id, &ctx) == 0)
-        e.patient = ctx.patient;
+    e.patient = where->patient;
+    e.class_id = where->class_id;
     ignored(spool_event(v->spool, &e)); /* the attempt is refused either way */
+}
+
+void access_denied(struct vault *v, const struct who *who, const struct id16 *class_id, int rc)
+{
+    struct class_ctx where = { 0 };
+
+    if (nsdb_class_current(v->db, class_id, &where) < 0)
+        where.class_id = *class_id;
+    record_denied(v, who, &where, rc);
+}
+
+void access_denied_patient(struct vault *v, const struct who *who, const struct id16 *patient)
+{
+    const struct class_ctx where = { .patient = *patient };
+
+    record_denied(v, who, &where, -EACCES);
 }
 
 int access_right(struct vault *v, const struct who *who, const struct id16 *class_id,
@@ -263,6 +279,8 @@ int access_right(struct vault *v, const struct who *who, const struct id16 *clas
         rc = -EACCES;
     else if ((mode & ACCESS_WRITE) && k->rights != GRANT_RW)
         rc = -EACCES;
+    else if (!k->has_rows) /* its release is on the way, or nobody answers */
+        rc = v->link && link_is_up(v->link) ? PHR_E_LOCKED : PHR_E_SIDECAR;
     if (rc < 0) {
         if (rc == -EACCES)
             access_denied(v, who, class_id, rc);

@@ -101,6 +101,8 @@ int access_right(struct vault *v, const struct who *who, const struct id16 *clas
                  enum access_mode mode, struct session **out_session, struct class_key **out_key) PHR_MUST_CHECK;
 /* Recorded once per uid and compartment in five seconds. */
 void access_denied(struct vault *v, const struct who *who, const struct id16 *class_id, int rc);
+/* The same for a patient's directory of which nothing is granted. */
+void access_denied_patient(struct vault *v, const struct who *who, const struct id16 *patient);
 int access_keys_here(struct vault *v, struct identity *id, const struct name_header *row,
                      const struct header *h, struct key_set **out_keys) PHR_MUST_CHECK;
 

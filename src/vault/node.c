@@ -87,6 +87,12 @@ int node_getattr(struct vault *v, const struct who *who, uint64_t nodeid,
         if (!s || !session_class(s->id, &n.row.class_id))
             access_denied(v, who, &n.row.class_id, -EACCES);
     }
+    if (rc == 0 && n.row.kind == NODE_PATIENT) {
+        struct session *s = session_of_uid(v, who->uid);
+
+        if (!s || !session_has_patient(s->id, &n.row.ino))
+            access_denied_patient(v, who, &n.row.ino);
+    }
     if (rc == 0)
         rc = names_fill_attr(v, &n, &attr);
     nsdb_unlock(v->db);

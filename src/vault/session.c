@@ -70,6 +70,14 @@ struct class_key *session_class(struct identity *id, const struct id16 *class_id
     return found;
 }
 
+bool session_has_patient(const struct identity *id, const struct id16 *patient)
+{
+    for (const struct class_key *k = id->classes; k; k = k->next)
+        if (id_equal(&k->ctx.patient, patient))
+            return true;
+    return false;
+}
+
 struct class_key *session_class_epoch(struct identity *id, const struct class_ctx *ctx)
 {
     struct class_key *found = NULL;

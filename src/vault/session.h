@@ -62,6 +62,8 @@ struct session *session_of_uid(struct vault *v, uint32_t uid);
 struct identity *session_identity(struct vault *v, const struct id16 *user);
 /* What this identity may do in the class now: its newest epoch with rows or right. NULL: nothing. */
 struct class_key *session_class(struct identity *id, const struct id16 *class_id);
+/* True when anything of this patient is open to the identity. */
+bool session_has_patient(const struct identity *id, const struct id16 *patient);
 struct class_key *session_class_epoch(struct identity *id, const struct class_ctx *ctx);
 struct class_key *session_class_grant(struct identity *id, const struct id16 *grant);
 /* Row keys of a class-epoch from whoever has them; NULL when nobody is logged in for it. */

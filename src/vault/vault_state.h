@@ -44,7 +44,7 @@ struct vault {
     struct session *sessions;    /* names lock */
     struct lease *lease;         /* names lock: released keys and requests in flight */
     struct touch *touch;         /* names lock: times that are not in the rows yet */
-    uint64_t denied_uid_class;   /* names lock: last denied attempt that was recorded */
+    uint64_t denied_uid_place;   /* names lock: last denied attempt that was recorded */
     uint64_t denied_ms;          /* names lock */
 
     pthread_mutex_t access_lock; /* leaf: the list below */
