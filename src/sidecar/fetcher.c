@@ -13,9 +13,8 @@ enum {
     THREADS = 4,
     JOBS_MAX = 1024,
     GET_TIMEOUT_MS = 30 * 1000,
-    LOAD_TIMEOUT_MS = 5 * 1000,
-    PROBE_EVERY_MS = 30 * 1000,
-    LOAD_BYTES_MAX = 16 * 1024 * 1024
+    LOAD_TIMEOUT_MS = 20 * 1000, /* whoever pushes an epoch change waits for 30 */
+    PROBE_EVERY_MS = 30 * 1000
 };
 
 enum job_kind { JOB_GET, JOB_LIST, JOB_PROBE };
@@ -245,7 +244,7 @@ int fetcher_load(struct fetcher *f, const char *key, const struct digest *sha256
 
     if (fd < 0)
         return -errno;
-    rc = fetch(f, key, sha256, fd, LOAD_BYTES_MAX, LOAD_TIMEOUT_MS, &bytes);
+    rc = fetch(f, key, sha256, fd, OBJSTORE_OBJECT_BYTES_MAX, LOAD_TIMEOUT_MS, &bytes);
     if (rc < 0)
         return rc;
     p = malloc((size_t)bytes + 1);
