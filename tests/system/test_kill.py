@@ -274,9 +274,9 @@ class Story:
 
     def epoch_change(self):
         """In the background; it may fail when its servers die, and is resumed by the next one."""
-        script = (f"{self.realm.build}/tools/phr/phr grant alice/labs --to dr.meyer --rights r "
+        script = (f"{self.realm.bin}/phr grant alice/labs --to dr.meyer --rights r "
                   f"--passfile {self.realm.passfile('alice')}; "
-                  f"{self.realm.build}/tools/phr/phr revoke alice/labs --from dr.meyer "
+                  f"{self.realm.bin}/phr revoke alice/labs --from dr.meyer "
                   f"--passfile {self.realm.passfile('alice')}")
         return subprocess.Popen(["sh", "-c", script], env=self.realm.env, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import secrets
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -70,10 +71,19 @@ class Realm:
         self.phrd = None
         self.phrd_log = self.dir / "phrd.log"
         self.phrfs_log = self.dir / "phrfs.log"
+        self.bin = self.dir / "bin"
+        self.install()
         self.env = dict(os.environ, PHR_HOME=str(self.home), PHR_RUN=str(self.run_dir),
-                        PHR_CONFIG=str(self.conf),
-                        PATH=f"{self.build}/tools/phr:{self.build}/src/sidecar:{self.build}/src/mount:"
-                             f"{self.build}/tools/mount:{os.environ.get('PATH', '')}")
+                        PHR_CONFIG=str(self.conf), PATH=f"{self.bin}:{os.environ.get('PATH', '')}")
+
+    def install(self):
+        """The programs side by side, as an installation has them: they find each other there."""
+        self.bin.mkdir(exist_ok=True)
+        for program in ("tools/phr/phr", "src/sidecar/phrd", "src/mount/phrfs", "tools/mount/mount.phrfs",
+                        "tools/mount/umount.phrfs"):
+            target = self.bin / os.path.basename(program)
+            if not target.exists():
+                shutil.copy2(self.build / program, target)
 
     # ---- commands -------------------------------------------------------------------------
 
@@ -99,7 +109,7 @@ class Realm:
         return done
 
     def phr(self, *args, uid=0, check=True, timeout=120):
-        return self.command([self.build / "tools/phr/phr", *args], uid=uid, check=check, timeout=timeout)
+        return self.command([self.bin / "phr", *args], uid=uid, check=check, timeout=timeout)
 
     def phr_json(self, *args, uid=0):
         return json.loads(self.phr(*args, "--json", uid=uid).stdout)
@@ -152,7 +162,7 @@ class Realm:
 
     def start_phrd(self):
         log = open(self.phrd_log, "ab")
-        self.phrd = subprocess.Popen([self.build / "src/sidecar/phrd", "--foreground", "--config", self.conf],
+        self.phrd = subprocess.Popen([self.bin / "phrd", "--foreground", "--config", self.conf],
                                      env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                      cwd="/")
         log.close()
@@ -177,7 +187,7 @@ class Realm:
     def mount(self, options=""):
         words = f"config={self.conf}" + (f",{options}" if options else "")
         log = open(self.phrfs_log, "ab")
-        done = subprocess.run([self.build / "tools/mount/mount.phrfs", "phr", self.mount_dir, "-o", words],
+        done = subprocess.run([self.bin / "mount.phrfs", "phr", self.mount_dir, "-o", words],
                               env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                               timeout=WAIT_S * 2, check=False, cwd="/")
         log.close()
