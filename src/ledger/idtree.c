@@ -42,7 +42,8 @@ static void visit_node(const void *node, VISIT visit, void *closure)
         w->on_item(w->user, *(const void *const *)node);
 }
 
-void idtree_each(const struct idtree *t, void (*on_item)(void *user, const void *item), void *user)
+void idtree_each(const struct idtree *t, void (*on_item)(void *user, const void *item),
+                 void *user)
 {
     struct walk w = { on_item, user };
 

@@ -21,7 +21,8 @@ struct idtree_key idtree_key(uint8_t kind, const struct id16 *const ids[IDTREE_I
 void *idtree_find(const struct idtree *t, const struct idtree_key *key);
 /* The tree's from now on; there is none of this key yet. */
 int idtree_add(struct idtree *t, void *item) PHR_MUST_CHECK;
-void idtree_each(const struct idtree *t, void (*on_item)(void *user, const void *item), void *user);
+void idtree_each(const struct idtree *t, void (*on_item)(void *user, const void *item),
+                 void *user);
 void idtree_fini(struct idtree *t, void (*free_item)(void *item));
 
 #endif

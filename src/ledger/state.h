@@ -12,8 +12,9 @@
 
 enum ledger_epoch_state {
     LEDGER_EPOCH_CURRENT = 1, /* writable */
-    LEDGER_EPOCH_HELD = 2,    /* epoch-begin seen: rows of this class wait (PHR_E_EPOCH_HELD) */
-    LEDGER_EPOCH_OLD = 3,     /* readable: a newer one is current */
+    LEDGER_EPOCH_HELD =
+        2, /* epoch-begin seen: rows of this class wait (PHR_E_EPOCH_HELD) */
+    LEDGER_EPOCH_OLD = 3, /* readable: a newer one is current */
     LEDGER_EPOCH_RETIRED = 4
 };
 struct ledger_class {
@@ -40,24 +41,29 @@ struct ledger_state {
     void *user;
 
     /* Questions: 0, -ENOENT when there is none, or another negative reason. */
-    int (*get_head)(void *user, const struct id16 *patient, uint64_t *out_seq, struct digest *out_leaf);
-    int (*get_card)(void *user, const struct id16 *patient, const struct id16 *writer, struct card *out_card);
-    int (*get_epoch_current)(void *user, const struct id16 *patient, const struct id16 *class_id,
-                             uint32_t *out_epoch);
-    int (*get_class)(void *user, const struct class_ctx *ctx, struct ledger_class *out_class);
+    int (*get_head)(void *user, const struct id16 *patient, uint64_t *out_seq,
+                    struct digest *out_leaf);
+    int (*get_card)(void *user, const struct id16 *patient, const struct id16 *writer,
+                    struct card *out_card);
+    int (*get_epoch_current)(void *user, const struct id16 *patient,
+                             const struct id16 *class_id, uint32_t *out_epoch);
+    int (*get_class)(void *user, const struct class_ctx *ctx,
+                     struct ledger_class *out_class);
     /* A grant of this class-epoch with write right, not revoked, to this reader and card. */
-    int (*find_write_grant)(void *user, const struct class_ctx *ctx, const struct id16 *writer,
-                            const struct digest *card);
+    int (*find_write_grant)(void *user, const struct class_ctx *ctx,
+                            const struct id16 *writer, const struct digest *card);
     int (*get_grant)(void *user, const struct id16 *patient, const struct id16 *grant,
                      struct grant *out_grant, bool *out_revoked);
-    int (*get_row)(void *user, const struct id16 *patient, const struct id16 *row, struct ledger_row *out_row);
+    int (*get_row)(void *user, const struct id16 *patient, const struct id16 *row,
+                   struct ledger_row *out_row);
     /* The live dentry of this (class, parent, tag). */
     int (*find_name)(void *user, const struct id16 *patient, const struct id16 *parent,
                      const struct id16 *tag, struct id16 *out_row);
     /* The newest header of a file (file16 = class16: the names header). */
     int (*get_header)(void *user, const struct id16 *patient, const struct id16 *file,
                       struct ledger_header *out_header);
-    int (*get_content_version)(void *user, const struct id16 *patient, const struct id16 *file,
+    int (*get_content_version)(void *user, const struct id16 *patient,
+                               const struct id16 *file,
                                uint64_t *out_version); /* -ENOENT: never sealed */
     int (*get_last_n)(void *user, const struct id16 *patient, const struct id16 *writer,
                       const struct id16 *host, enum op_lane lane, uint64_t *out_n);
@@ -65,29 +71,34 @@ struct ledger_state {
      * Live dentries under this parent. May be NULL: then a removed folder is not checked to be
      * empty. The SRS has it, so that a folder that somebody else fills meanwhile is not lost.
      */
-    int (*count_children)(void *user, const struct id16 *patient, const struct id16 *parent,
-                          uint64_t *out_count);
+    int (*count_children)(void *user, const struct id16 *patient,
+                          const struct id16 *parent, uint64_t *out_count);
 
     /* Changes, already verified. Views borrow from the entry. */
-    int (*put_head)(void *user, const struct id16 *patient, uint64_t seq, const struct digest *leaf,
-                    struct view entry_bytes);
-    int (*put_card)(void *user, const struct id16 *patient, const struct card *card, struct view bytes);
+    int (*put_head)(void *user, const struct id16 *patient, uint64_t seq,
+                    const struct digest *leaf, struct view entry_bytes);
+    int (*put_card)(void *user, const struct id16 *patient, const struct card *card,
+                    struct view bytes);
     int (*put_class)(void *user, const struct class_record *record, struct view bytes);
-    int (*put_epoch_state)(void *user, const struct class_ctx *ctx, enum ledger_epoch_state state,
-                           uint64_t time_s);
+    int (*put_epoch_state)(void *user, const struct class_ctx *ctx,
+                           enum ledger_epoch_state state, uint64_t time_s);
     int (*put_grant)(void *user, const struct grant *grant, struct view bytes);
-    int (*put_revoke)(void *user, const struct id16 *patient, const struct revoke *revoke);
-    int (*put_header)(void *user, const struct file_ctx *ctx, const struct digest *hash, struct view bytes);
+    int (*put_revoke)(void *user, const struct id16 *patient,
+                      const struct revoke *revoke);
+    int (*put_header)(void *user, const struct file_ctx *ctx, const struct digest *hash,
+                      struct view bytes);
     int (*put_dentry)(void *user, const struct class_ctx *ctx, struct view row_bytes);
     int (*put_inode)(void *user, const struct class_ctx *ctx, struct view row_bytes);
     int (*put_remove)(void *user, const struct class_ctx *ctx, const struct id16 *row);
-    int (*put_seal)(void *user, const struct class_ctx *ctx, const struct seal_change *seal);
+    int (*put_seal)(void *user, const struct class_ctx *ctx,
+                    const struct seal_change *seal);
     /*
      * All dentries and inodes of the class are replaced by those in the snapshot object.
      * May return PHR_E_PENDING when the object is not at hand: the entry is then not applied
      * and is offered again later. An SRS keeps row ids and versions from the object too.
      */
-    int (*put_epoch_rows)(void *user, const struct class_ctx *ctx, const struct digest *object_id);
+    int (*put_epoch_rows)(void *user, const struct class_ctx *ctx,
+                          const struct digest *object_id);
     int (*put_last_n)(void *user, const struct id16 *patient, const struct id16 *writer,
                       const struct id16 *host, enum op_lane lane, uint64_t n);
 };

@@ -17,7 +17,8 @@ int state_memory_new(struct state_memory **out_memory) PHR_MUST_CHECK;
  * Over base, which must outlive it and not change meanwhile. Its find_write_grant knows nothing of
  * revocations on top, and its put_epoch_rows does nothing: within one op neither is asked for.
  */
-int state_memory_new_over(const struct ledger_state *base, struct state_memory **out_memory) PHR_MUST_CHECK;
+int state_memory_new_over(const struct ledger_state *base,
+                          struct state_memory **out_memory) PHR_MUST_CHECK;
 void state_memory_free(struct state_memory *m); /* NULL is fine */
 /* Borrowed until state_memory_free. */
 const struct ledger_state *state_memory_get_state(const struct state_memory *m);

@@ -27,7 +27,8 @@ static inline void entry_fini_scope(struct entry *e)
 }
 
 /* The first op of a patient brings the owner's card along. */
-static int find_first_card(const struct op *op, const struct verify_anchor *anchor, struct card *out_card)
+static int find_first_card(const struct op *op, const struct verify_anchor *anchor,
+                           struct card *out_card)
 {
     int rc;
 
@@ -41,7 +42,8 @@ static int find_first_card(const struct op *op, const struct verify_anchor *anch
 
 /* The writer's and the owner's cards as the chain pins them. */
 static int find_cards(const struct ledger_state *s, const struct verify_anchor *anchor,
-                      const struct op *op, struct card *out_writer, struct card *out_owner)
+                      const struct op *op, struct card *out_writer,
+                      struct card *out_owner)
 {
     struct digest leaf;
     struct id16 id;
@@ -66,7 +68,8 @@ static int find_cards(const struct ledger_state *s, const struct verify_anchor *
 static int check_n(const struct ledger_state *s, const struct op *op)
 {
     uint64_t last;
-    int rc = s->get_last_n(s->user, &op->patient, &op->writer, &op->host, op_lane(op->n), &last);
+    int rc = s->get_last_n(s->user, &op->patient, &op->writer, &op->host, op_lane(op->n),
+                           &last);
 
     if (rc == -ENOENT)
         return 0;
@@ -83,14 +86,16 @@ static int check_changes(struct verify_scope *v, struct state_memory *over)
     for (uint16_t i = 0; i < v->op->count && rc == 0; i++) {
         rc = verify_change_check(v, &v->op->changes[i]);
         if (rc == 0)
-            rc = verify_apply_change(state_memory_get_state(over), &place, &v->op->changes[i]);
+            rc = verify_apply_change(state_memory_get_state(over), &place,
+                                     &v->op->changes[i]);
     }
     for (uint16_t i = 0; i < v->op->count && rc == 0; i++)
         rc = verify_change_close(v, &v->op->changes[i]);
     return rc;
 }
 
-static int check_op(const struct ledger_state *s, struct verify_scope *v, const struct signed_op *signed_op)
+static int check_op(const struct ledger_state *s, struct verify_scope *v,
+                    const struct signed_op *signed_op)
 {
     scoped(state_memory_free) struct state_memory *over = NULL;
     struct card writer;
@@ -131,15 +136,18 @@ int verify_op(const struct ledger_state *s, const struct verify_anchor *anchor,
 
 static int apply_op(const struct ledger_state *s, const struct op *op, uint64_t now_s)
 {
-    struct verify_place place = { .ctx = { op->patient, op->class_id, op->epoch }, .now_s = now_s };
-    int rc = s->put_last_n(s->user, &op->patient, &op->writer, &op->host, op_lane(op->n), op->n);
+    struct verify_place place = { .ctx = { op->patient, op->class_id, op->epoch },
+                                  .now_s = now_s };
+    int rc = s->put_last_n(s->user, &op->patient, &op->writer, &op->host, op_lane(op->n),
+                           op->n);
 
     for (uint16_t i = 0; i < op->count && rc == 0; i++)
         rc = verify_apply_change(s, &place, &op->changes[i]);
     return rc;
 }
 
-int verify_op_apply(const struct ledger_state *s, const struct signed_op *signed_op, uint64_t now_s)
+int verify_op_apply(const struct ledger_state *s, const struct signed_op *signed_op,
+                    uint64_t now_s)
 {
     scoped(op_fini) struct op op = { 0 };
     int rc = op_decode(signed_op->op, &op);
@@ -160,7 +168,8 @@ static int check_place(const struct ledger_state *s, const struct entry *e)
         return e->seq == 0 && digest_equal(&e->prev, &none) ? 0 : PHR_E_FORK;
     if (rc < 0)
         return rc;
-    return e->seq > 0 && e->seq - 1 == seq && digest_equal(&e->prev, &leaf) ? 0 : PHR_E_FORK;
+    return e->seq > 0 && e->seq - 1 == seq && digest_equal(&e->prev, &leaf) ? 0
+                                                                            : PHR_E_FORK;
 }
 
 /* One op of an entry; io_count adds up the entry's changes. */

@@ -22,7 +22,8 @@ struct verify_anchor {
  */
 int verify_op(const struct ledger_state *s, const struct verify_anchor *anchor,
               const struct signed_op *op, uint64_t now_s) PHR_MUST_CHECK;
-int verify_op_apply(const struct ledger_state *s, const struct signed_op *op, uint64_t now_s) PHR_MUST_CHECK;
+int verify_op_apply(const struct ledger_state *s, const struct signed_op *op,
+                    uint64_t now_s) PHR_MUST_CHECK;
 
 /*
  * One entry, whole: verified and applied, or nothing and a reason. PHR_E_FORK when prev or seq

@@ -18,7 +18,8 @@ static int end_hold(const struct ledger_state *s, struct verify_place *place)
     return rc;
 }
 
-static int apply_card_pin(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_card_pin(const struct ledger_state *s, struct verify_place *place,
+                          struct view body)
 {
     struct card card;
     int rc = card_decode(body, &card);
@@ -26,7 +27,8 @@ static int apply_card_pin(const struct ledger_state *s, struct verify_place *pla
     return rc < 0 ? rc : s->put_card(s->user, &place->ctx.patient, &card, body);
 }
 
-static int apply_class_record(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_class_record(const struct ledger_state *s, struct verify_place *place,
+                              struct view body)
 {
     struct class_record record;
     int rc = class_record_decode(body, &record);
@@ -38,7 +40,8 @@ static int apply_class_record(const struct ledger_state *s, struct verify_place 
     return s->put_class(s->user, &record, body);
 }
 
-static int apply_grant(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_grant(const struct ledger_state *s, struct verify_place *place,
+                       struct view body)
 {
     struct grant g;
     int rc = grant_decode(body, &g);
@@ -47,7 +50,8 @@ static int apply_grant(const struct ledger_state *s, struct verify_place *place,
     return rc < 0 ? rc : s->put_grant(s->user, &g, body);
 }
 
-static int apply_revoke(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_revoke(const struct ledger_state *s, struct verify_place *place,
+                        struct view body)
 {
     struct revoke revoke;
     int rc = revoke_decode(body, &revoke);
@@ -55,20 +59,24 @@ static int apply_revoke(const struct ledger_state *s, struct verify_place *place
     return rc < 0 ? rc : s->put_revoke(s->user, &place->ctx.patient, &revoke);
 }
 
-static int apply_epoch_begin(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_epoch_begin(const struct ledger_state *s, struct verify_place *place,
+                             struct view body)
 {
     struct class_ctx ctx;
     int rc = class_ctx_body_decode(body, &ctx);
 
-    return rc < 0 ? rc : s->put_epoch_state(s->user, &ctx, LEDGER_EPOCH_HELD, place->now_s);
+    return rc < 0 ? rc
+                  : s->put_epoch_state(s->user, &ctx, LEDGER_EPOCH_HELD, place->now_s);
 }
 
-static int apply_retire_epoch(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_retire_epoch(const struct ledger_state *s, struct verify_place *place,
+                              struct view body)
 {
     struct class_ctx ctx;
     int rc = class_ctx_body_decode(body, &ctx);
 
-    return rc < 0 ? rc : s->put_epoch_state(s->user, &ctx, LEDGER_EPOCH_RETIRED, place->now_s);
+    return rc < 0 ? rc
+                  : s->put_epoch_state(s->user, &ctx, LEDGER_EPOCH_RETIRED, place->now_s);
 }
 
 static int put_header(const struct ledger_state *s, struct view bytes)
@@ -84,7 +92,8 @@ static int put_header(const struct ledger_state *s, struct view bytes)
 }
 
 /* The rows come last: only they may be PENDING, and then the whole entry is offered again. */
-static int apply_epoch(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_epoch(const struct ledger_state *s, struct verify_place *place,
+                       struct view body)
 {
     struct class_record record;
     struct epoch_change epoch;
@@ -107,7 +116,8 @@ static int apply_epoch(const struct ledger_state *s, struct verify_place *place,
     return rc;
 }
 
-static int apply_header(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_header(const struct ledger_state *s, struct verify_place *place,
+                        struct view body)
 {
     struct header_change change;
     int rc = header_change_decode(body, &change);
@@ -117,21 +127,24 @@ static int apply_header(const struct ledger_state *s, struct verify_place *place
     return rc < 0 ? rc : put_header(s, change.header);
 }
 
-static int apply_inode(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_inode(const struct ledger_state *s, struct verify_place *place,
+                       struct view body)
 {
     int rc = end_hold(s, place);
 
     return rc < 0 ? rc : s->put_inode(s->user, &place->ctx, body);
 }
 
-static int apply_dentry(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_dentry(const struct ledger_state *s, struct verify_place *place,
+                        struct view body)
 {
     int rc = end_hold(s, place);
 
     return rc < 0 ? rc : s->put_dentry(s->user, &place->ctx, body);
 }
 
-static int apply_remove(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_remove(const struct ledger_state *s, struct verify_place *place,
+                        struct view body)
 {
     struct remove_change change;
     int rc = remove_decode(body, &change);
@@ -141,7 +154,8 @@ static int apply_remove(const struct ledger_state *s, struct verify_place *place
     return rc < 0 ? rc : s->put_remove(s->user, &place->ctx, &change.row);
 }
 
-static int apply_seal(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_seal(const struct ledger_state *s, struct verify_place *place,
+                      struct view body)
 {
     struct seal_change seal;
     int rc = seal_decode(body, &seal);
@@ -152,7 +166,8 @@ static int apply_seal(const struct ledger_state *s, struct verify_place *place, 
 }
 
 /* A snapshot is a copy of what the state holds already: where it lies is the store's business. */
-static int apply_snapshot(const struct ledger_state *s, struct verify_place *place, struct view body)
+static int apply_snapshot(const struct ledger_state *s, struct verify_place *place,
+                          struct view body)
 {
     (void)s;
     (void)place;
@@ -160,7 +175,8 @@ static int apply_snapshot(const struct ledger_state *s, struct verify_place *pla
     return 0;
 }
 
-static int (*const appliers[CHANGE_LAST + 1])(const struct ledger_state *s, struct verify_place *place,
+static int (*const appliers[CHANGE_LAST + 1])(const struct ledger_state *s,
+                                              struct verify_place *place,
                                               struct view body) = {
     [CHANGE_CLASS_RECORD] = apply_class_record,
     [CHANGE_GRANT] = apply_grant,
@@ -177,8 +193,10 @@ static int (*const appliers[CHANGE_LAST + 1])(const struct ledger_state *s, stru
     [CHANGE_CARD_PIN] = apply_card_pin,
 };
 
-int verify_apply_change(const struct ledger_state *s, struct verify_place *place, const struct change *c)
+int verify_apply_change(const struct ledger_state *s, struct verify_place *place,
+                        const struct change *c)
 {
-    INVARIANT(c->type >= CHANGE_CLASS_RECORD && c->type <= CHANGE_LAST && appliers[c->type]);
+    INVARIANT(c->type >= CHANGE_CLASS_RECORD && c->type <= CHANGE_LAST &&
+              appliers[c->type]);
     return appliers[c->type](s, place, c->body);
 }

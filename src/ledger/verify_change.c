@@ -45,11 +45,13 @@ static int check_write(struct verify_scope *v)
     if (rc < 0)
         return rc;
     if (!v->is_owner) {
-        rc = v->s->find_write_grant(v->s->user, &v->ctx, &v->op->writer, &v->op->writer_card);
+        rc = v->s->find_write_grant(v->s->user, &v->ctx, &v->op->writer,
+                                    &v->op->writer_card);
         if (rc < 0)
             return is_none(rc) ? PHR_E_RIGHTS : rc;
     }
-    if (found.state == LEDGER_EPOCH_HELD && !v->ignores_hold && v->now_s < found.held_since_s + HOLD_S)
+    if (found.state == LEDGER_EPOCH_HELD && !v->ignores_hold &&
+        v->now_s < found.held_since_s + HOLD_S)
         return PHR_E_EPOCH_HELD;
     v->may_write = true;
     return 0;
@@ -81,12 +83,14 @@ static int check_class_record(struct verify_scope *v, struct view body)
 
     if (rc < 0)
         return rc;
-    if (!id_equal(&record.ctx.patient, &v->op->patient) || id_is_zero(&record.ctx.class_id))
+    if (!id_equal(&record.ctx.patient, &v->op->patient) ||
+        id_is_zero(&record.ctx.class_id))
         return PHR_E_FORMAT;
     rc = pre_point_check(&record.a);
     if (rc < 0)
         return rc;
-    rc = v->s->get_epoch_current(v->s->user, &record.ctx.patient, &record.ctx.class_id, &current);
+    rc = v->s->get_epoch_current(v->s->user, &record.ctx.patient, &record.ctx.class_id,
+                                 &current);
     if (rc == 0)
         return PHR_E_STALE; /* a further epoch comes by an epoch change only */
     if (!is_none(rc))
@@ -169,7 +173,9 @@ static int check_epoch_begin(struct verify_scope *v, struct view body)
         rc = find_own_class(v, &ctx, &found);
     if (rc < 0)
         return rc;
-    return found.state == LEDGER_EPOCH_CURRENT || found.state == LEDGER_EPOCH_HELD ? 0 : PHR_E_STALE;
+    return found.state == LEDGER_EPOCH_CURRENT || found.state == LEDGER_EPOCH_HELD
+               ? 0
+               : PHR_E_STALE;
 }
 
 static int check_retire_epoch(struct verify_scope *v, struct view body)
@@ -185,7 +191,8 @@ static int check_retire_epoch(struct verify_scope *v, struct view body)
     return found.state == LEDGER_EPOCH_OLD ? 0 : PHR_E_STALE;
 }
 
-static int check_capsule(const struct verify_scope *v, const struct header *h, const struct point *a)
+static int check_capsule(const struct verify_scope *v, const struct header *h,
+                         const struct point *a)
 {
     return v->is_vouched ? 0 : pre_check_capsule(&h->capsule, a, &h->ctx);
 }
@@ -206,9 +213,11 @@ static int check_epoch(struct verify_scope *v, struct view body)
         rc = header_decode(epoch.names_header, &names);
     if (rc < 0)
         return rc;
-    if (v->has_rows || v->has_epoch || record.ctx.epoch == 0 || digest_equal(&epoch.object_id, &none) ||
+    if (v->has_rows || v->has_epoch || record.ctx.epoch == 0 ||
+        digest_equal(&epoch.object_id, &none) ||
         !class_ctx_equal(&names.ctx.class_ctx, &record.ctx) ||
-        !id_equal(&names.ctx.file, &record.ctx.class_id) || names.ctx.hdr_gen < HDR_GEN_FIRST)
+        !id_equal(&names.ctx.file, &record.ctx.class_id) ||
+        names.ctx.hdr_gen < HDR_GEN_FIRST)
         return PHR_E_FORMAT; /* VERIFY-4 */
     before = record.ctx;
     before.epoch--;
@@ -250,8 +259,8 @@ static int check_header(struct verify_scope *v, struct view body)
         rc = check_write(v);
     if (rc < 0)
         return rc;
-    if (!class_ctx_equal(&h.ctx.class_ctx, &v->ctx) || !id_equal(&h.ctx.file, &change.file) ||
-        h.ctx.hdr_gen != change.hdr_gen)
+    if (!class_ctx_equal(&h.ctx.class_ctx, &v->ctx) ||
+        !id_equal(&h.ctx.file, &change.file) || h.ctx.hdr_gen != change.hdr_gen)
         return PHR_E_FORMAT;
     if (!v->is_owner && id_equal(&change.file, &v->ctx.class_id))
         return PHR_E_RIGHTS; /* VERIFY-1 */
@@ -269,8 +278,8 @@ static int check_header(struct verify_scope *v, struct view body)
     return rc < 0 ? rc : check_capsule(v, &h, &found.a);
 }
 
-static int check_row(struct verify_scope *v, enum ledger_row_kind kind, const struct id16 *id,
-                     uint64_t version)
+static int check_row(struct verify_scope *v, enum ledger_row_kind kind,
+                     const struct id16 *id, uint64_t version)
 {
     struct ledger_row known;
     int rc = check_write(v);

@@ -17,9 +17,10 @@ struct verify_scope {
     struct verify_key owner;
     bool is_owner; /* the writer is the patient's owner */
     bool has_class;
-    bool may_write; /* right and epoch of the running class were looked up and are there */
-    bool has_rows;  /* a row, header or seal was changed */
-    bool has_epoch; /* an epoch change was seen: no row may follow */
+    bool
+        may_write; /* right and epoch of the running class were looked up and are there */
+    bool has_rows; /* a row, header or seal was changed */
+    bool has_epoch;       /* an epoch change was seen: no row may follow */
     struct class_ctx ctx; /* the running class */
     uint64_t now_s;
     bool ignores_hold; /* an entry is applied: its place was decided already */
@@ -29,6 +30,7 @@ struct verify_scope {
 /* The same reasons as verify_op. Changes nothing but the scope. */
 int verify_change_check(struct verify_scope *v, const struct change *c) PHR_MUST_CHECK;
 /* What can only be seen when the whole op stands: parents live, removed folders are empty. */
-int verify_change_close(const struct verify_scope *v, const struct change *c) PHR_MUST_CHECK;
+int verify_change_close(const struct verify_scope *v,
+                        const struct change *c) PHR_MUST_CHECK;
 
 #endif
