@@ -54,7 +54,8 @@ int auditcheck_new(struct auditcheck **out_check)
 
     if (!c)
         return -ENOMEM;
-    c->store = (struct tree_store){ .user = c, .get_node = get_node, .put_node = put_node };
+    c->store =
+        (struct tree_store){ .user = c, .get_node = get_node, .put_node = put_node };
     c->tree.store = &c->store;
     *out_check = c;
     return 0;
@@ -69,7 +70,8 @@ void auditcheck_free(struct auditcheck *c)
     free(c);
 }
 
-static int fail(struct auditcheck *c, enum auditcheck_fault fault, uint64_t first, uint64_t last)
+static int fail(struct auditcheck *c, enum auditcheck_fault fault, uint64_t first,
+                uint64_t last)
 {
     struct auditcheck_report *r = &c->report;
 

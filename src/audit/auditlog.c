@@ -10,8 +10,8 @@
 
 #include "crypto/random.h"
 
-int auditlog_load(const struct auditlog_store *store, uint64_t size, const struct symkey *key,
-                  struct auditlog *out_log)
+int auditlog_load(const struct auditlog_store *store, uint64_t size,
+                  const struct symkey *key, struct auditlog *out_log)
 {
     struct auditlog log = { .store = store, .key = key };
     int rc = tree_load(&store->tree, size, &log.tree);
@@ -22,7 +22,8 @@ int auditlog_load(const struct auditlog_store *store, uint64_t size, const struc
     return 0;
 }
 
-int auditlog_append(struct auditlog *log, const struct event *e, uint64_t time_s, struct digest *out_leaf)
+int auditlog_append(struct auditlog *log, const struct event *e, uint64_t time_s,
+                    struct digest *out_leaf)
 {
     scoped(writer_fini) struct writer record;
     const struct auditlog_store *store = log->store;
@@ -78,8 +79,8 @@ int auditlog_row_decode(struct reader *r, struct auditlog_row *out_row)
     return 0;
 }
 
-int auditlog_copy_row(const struct auditlog *log, uint64_t index, const struct id16 *whose,
-                      struct writer *out)
+int auditlog_copy_row(const struct auditlog *log, uint64_t index,
+                      const struct id16 *whose, struct writer *out)
 {
     struct auditlog_stored stored;
     struct auditlog_row row = { .index = index };
@@ -92,11 +93,13 @@ int auditlog_copy_row(const struct auditlog *log, uint64_t index, const struct i
     memcpy(row.entry, stored.entry, sizeof row.entry);
     row.leaf = stored.leaf;
     if (!whose || memcmp(whose->b, stored.patient.b, sizeof whose->b) == 0) {
-        if (stored.box_bytes < AEAD_BOX_EXTRA_BYTES || stored.box_bytes > sizeof stored.box)
+        if (stored.box_bytes < AEAD_BOX_EXTRA_BYTES ||
+            stored.box_bytes > sizeof stored.box)
             return PHR_E_SEAL;
         put_le64(place, index);
         row.record = view_of(record, stored.box_bytes - AEAD_BOX_EXTRA_BYTES);
-        rc = aead_open_box(log->key, view_of(place, sizeof place), view_of(stored.box, stored.box_bytes),
+        rc = aead_open_box(log->key, view_of(place, sizeof place),
+                           view_of(stored.box, stored.box_bytes),
                            (struct span){ record, row.record.n });
         if (rc < 0)
             return rc;

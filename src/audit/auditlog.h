@@ -10,7 +10,10 @@
 #include "crypto/aead.h"
 #include "format/leaf.h"
 
-enum { AUDITLOG_SALT_BYTES = 32, AUDITLOG_BOX_BYTES_MAX = EVENT_BYTES_MAX + AEAD_BOX_EXTRA_BYTES };
+enum {
+    AUDITLOG_SALT_BYTES = 32,
+    AUDITLOG_BOX_BYTES_MAX = EVENT_BYTES_MAX + AEAD_BOX_EXTRA_BYTES
+};
 
 /* A row as it is stored; the patient is zero where the record names none. */
 struct auditlog_stored {
@@ -23,18 +26,19 @@ struct auditlog_stored {
 };
 struct auditlog_store {
     struct tree_store tree; /* level 0 may be read from the rows */
-    int (*put_row)(void *user, uint64_t index, const struct auditlog_stored *row); /* tree.user */
+    int (*put_row)(void *user, uint64_t index,
+                   const struct auditlog_stored *row); /* tree.user */
     int (*get_row)(void *user, uint64_t index, struct auditlog_stored *out_row);
 };
 struct auditlog {
     const struct auditlog_store *store;
     const struct symkey *key; /* of the records; borrowed, arena */
-    struct tree tree;         /* copy and set back to undo appends that were rolled back */
+    struct tree tree; /* copy and set back to undo appends that were rolled back */
 };
 
 /* size: rows in the store. Everything is borrowed for the life of the log. */
-int auditlog_load(const struct auditlog_store *store, uint64_t size, const struct symkey *key,
-                  struct auditlog *out_log) PHR_MUST_CHECK;
+int auditlog_load(const struct auditlog_store *store, uint64_t size,
+                  const struct symkey *key, struct auditlog *out_log) PHR_MUST_CHECK;
 /* time_s: when the log took it; the event has its own. out_leaf may be NULL. PHR_E_LIMIT, PHR_E_FORMAT. */
 int auditlog_append(struct auditlog *log, const struct event *e, uint64_t time_s,
                     struct digest *out_leaf) PHR_MUST_CHECK;
@@ -44,8 +48,9 @@ struct auditlog_row {
     uint64_t index;
     uint8_t entry[AUDIT_ENTRY_BYTES];
     struct digest leaf;
-    uint8_t salt[AUDITLOG_SALT_BYTES]; /* zero when the record is withheld: it could confirm a guess */
-    struct view record;                /* an encoded event; empty: withheld. Borrowed */
+    uint8_t salt
+        [AUDITLOG_SALT_BYTES]; /* zero when the record is withheld: it could confirm a guess */
+    struct view record;        /* an encoded event; empty: withheld. Borrowed */
 };
 /* LE64 index || entry49 || leaf32 || salt32 || LP(record). */
 void auditlog_row_encode(const struct auditlog_row *row, struct writer *out);
@@ -55,7 +60,7 @@ int auditlog_row_decode(struct reader *r, struct auditlog_row *out_row) PHR_MUST
  * Appends the row at index to out; whose: only this patient's records are shown, NULL: all.
  * PHR_E_SEAL: the stored record does not open.
  */
-int auditlog_copy_row(const struct auditlog *log, uint64_t index, const struct id16 *whose,
-                      struct writer *out) PHR_MUST_CHECK;
+int auditlog_copy_row(const struct auditlog *log, uint64_t index,
+                      const struct id16 *whose, struct writer *out) PHR_MUST_CHECK;
 
 #endif

@@ -124,7 +124,8 @@ static void reverse(struct tree_proof *p)
     }
 }
 
-int tree_prove_inclusion(const struct tree *t, uint64_t index, uint64_t size, struct tree_proof *out_proof)
+int tree_prove_inclusion(const struct tree *t, uint64_t index, uint64_t size,
+                         struct tree_proof *out_proof)
 {
     struct tree_proof p = { 0 };
     uint64_t begin = 0;
@@ -212,8 +213,9 @@ int tree_check_inclusion(const struct digest *leaf, uint64_t index, uint64_t siz
     return last == 0 && digest_equal(&hash, root) ? 0 : PHR_E_AUDIT_BROKEN;
 }
 
-static int check_grown(uint64_t old_size, const struct digest *old_root, uint64_t new_size,
-                       const struct digest *new_root, const struct tree_proof *proof)
+static int check_grown(uint64_t old_size, const struct digest *old_root,
+                       uint64_t new_size, const struct digest *new_root,
+                       const struct tree_proof *proof)
 {
     const bool is_complete = (old_size & (old_size - 1)) == 0;
     uint64_t index = old_size - 1;
@@ -247,14 +249,16 @@ static int check_grown(uint64_t old_size, const struct digest *old_root, uint64_
         index >>= 1;
         last >>= 1;
     }
-    return last == 0 && digest_equal(&old_hash, old_root) && digest_equal(&new_hash, new_root)
+    return last == 0 && digest_equal(&old_hash, old_root) &&
+                   digest_equal(&new_hash, new_root)
                ? 0
                : PHR_E_AUDIT_BROKEN;
 }
 
 /* RFC 9162 2.1.4.2. Every tree contains the empty one. */
-int tree_check_consistency(uint64_t old_size, const struct digest *old_root, uint64_t new_size,
-                           const struct digest *new_root, const struct tree_proof *proof)
+int tree_check_consistency(uint64_t old_size, const struct digest *old_root,
+                           uint64_t new_size, const struct digest *new_root,
+                           const struct tree_proof *proof)
 {
     if (old_size > new_size)
         return PHR_E_AUDIT_BROKEN;

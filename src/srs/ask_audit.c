@@ -84,7 +84,8 @@ static int log_reading(struct srs *s, struct job *job, const struct asking *a)
                        .uid = job->peer.uid,
                        .user = a->patient,
                        .patient = a->patient };
-    struct srs_stmt q = srs_db_query(s->db, "SELECT time_s FROM log_read WHERE uid = ? AND patient = ?");
+    struct srs_stmt q =
+        srs_db_query(s->db, "SELECT time_s FROM log_read WHERE uid = ? AND patient = ?");
     int rc;
 
     srs_db_bind_u64(&q, job->peer.uid);
@@ -95,7 +96,8 @@ static int log_reading(struct srs *s, struct job *job, const struct asking *a)
     srs_db_end(&q);
     if (rc == 1 || (rc < 0 && rc != -ENOENT))
         return rc == 1 ? 0 : rc;
-    q = srs_db_query(s->db, "INSERT OR REPLACE INTO log_read(uid, patient, time_s) VALUES(?,?,?)");
+    q = srs_db_query(
+        s->db, "INSERT OR REPLACE INTO log_read(uid, patient, time_s) VALUES(?,?,?)");
     srs_db_bind_u64(&q, job->peer.uid);
     srs_db_bind_id(&q, &a->patient);
     srs_db_bind_u64(&q, e.time_s);
@@ -119,7 +121,8 @@ int ask_audit_fetch(struct srs *s, struct job *job)
     count_at = job->answer.n;
     writer_u32(&job->answer, 0);
     for (index = a.from; index < s->log.tree.size && count < a.count; index++) {
-        rc = auditlog_copy_row(&s->log, index, a.is_all ? NULL : &a.patient, &job->answer);
+        rc =
+            auditlog_copy_row(&s->log, index, a.is_all ? NULL : &a.patient, &job->answer);
         if (rc < 0)
             return rc == PHR_E_SEAL ? PHR_E_AUDIT_BROKEN : rc;
         count++;

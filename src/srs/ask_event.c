@@ -42,8 +42,9 @@ bool ask_event_is_own(enum event_type t)
 /* Events of files come from mounts. */
 static bool may_be_told(enum event_type t)
 {
-    const bool is_of_file = t == EVENT_OPEN || t == EVENT_CREATE || t == EVENT_WRITE || t == EVENT_DELETE ||
-                            t == EVENT_RENAME || t == EVENT_SETATTR || t == EVENT_LINK;
+    const bool is_of_file = t == EVENT_OPEN || t == EVENT_CREATE || t == EVENT_WRITE ||
+                            t == EVENT_DELETE || t == EVENT_RENAME ||
+                            t == EVENT_SETATTR || t == EVENT_LINK;
 
     return !is_of_file && !ask_event_is_own(t);
 }
@@ -70,7 +71,8 @@ int ask_event_decide(struct srs *s, struct job *job)
 /* A list replaces the one before; serials rise, so an old one cannot come back. */
 static int check_serial(struct srs *s, uint64_t serial)
 {
-    scoped(srs_db_end) struct srs_stmt q = srs_db_query(s->db, "SELECT serial FROM suspension WHERE id = 1");
+    scoped(srs_db_end) struct srs_stmt q =
+        srs_db_query(s->db, "SELECT serial FROM suspension WHERE id = 1");
     int rc = srs_db_first(&q);
 
     if (rc == -ENOENT)
@@ -86,7 +88,8 @@ int ask_event_suspend(struct srs *s, struct job *job)
     const struct view bytes = reader_lp(&r, SUSPENSION_BYTES_MAX);
     struct suspension list;
     struct srs_stmt q;
-    int rc = reader_done(&r) ? suspension_check(bytes, &s->anchor.authority, &list) : PHR_E_FORMAT;
+    int rc = reader_done(&r) ? suspension_check(bytes, &s->anchor.authority, &list)
+                             : PHR_E_FORMAT;
 
     if (rc == 0)
         rc = check_serial(s, list.serial);

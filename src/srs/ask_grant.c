@@ -15,8 +15,8 @@
 #include "srs/rkstore.h"
 #include "srs/srs_inside.h"
 
-static int log_about(struct srs *s, const struct op *op, enum event_type type, const struct class_ctx *ctx,
-                     const struct id16 *grant)
+static int log_about(struct srs *s, const struct op *op, enum event_type type,
+                     const struct class_ctx *ctx, const struct id16 *grant)
 {
     struct event e = { .type = type,
                        .time_s = srs_now_s(s),
@@ -32,16 +32,19 @@ static int log_about(struct srs *s, const struct op *op, enum event_type type, c
     return srs_log(s, &e, NULL);
 }
 
-static int unseal(struct srs *s, const struct grant *g, struct view sealed, struct scalar *out_rk)
+static int unseal(struct srs *s, const struct grant *g, struct view sealed,
+                  struct scalar *out_rk)
 {
     const struct digest hash = digest_sha256(sealed);
     uint8_t ctx[GRANT_CTX_BYTES];
     int rc;
 
-    if (!digest_equal(&hash, &g->sealed_rk) || sealed.n != sizeof out_rk->b + SEAL_EXTRA_BYTES)
+    if (!digest_equal(&hash, &g->sealed_rk) ||
+        sealed.n != sizeof out_rk->b + SEAL_EXTRA_BYTES)
         return PHR_E_SEAL;
     grant_ctx_encode(&g->ctx, ctx);
-    rc = seal_open(s->key.b, view_of(ctx, sizeof ctx), sealed, (struct span){ out_rk->b, sizeof out_rk->b });
+    rc = seal_open(s->key.b, view_of(ctx, sizeof ctx), sealed,
+                   (struct span){ out_rk->b, sizeof out_rk->b });
     return rc < 0 ? rc : pre_check_rk(out_rk, &g->r); /* GRANT-1 */
 }
 
@@ -60,7 +63,8 @@ static int check_reader(struct srs *s, const struct grant *g)
     if (srs_is_suspended(s, &g->ctx.reader, &rc))
         return PHR_E_CARD;
     if (rc == 0)
-        rc = srs_state_get_card(&s->state, &g->ctx.class_ctx.patient, &g->ctx.reader_card, &card);
+        rc = srs_state_get_card(&s->state, &g->ctx.class_ctx.patient, &g->ctx.reader_card,
+                                &card);
     return rc < 0 ? rc : card_check_time(&card, now_s);
 }
 
@@ -104,7 +108,9 @@ static int place_revoke(struct srs *s, const struct placed_op *p, struct view bo
         rc = srs_state_get_grant(&s->state, &revoke.grant, &g);
     if (rc == 0)
         rc = drop_rk(s, &revoke.grant);
-    return rc < 0 ? rc : log_about(s, p->op, EVENT_REVOKE, &g.grant.ctx.class_ctx, &revoke.grant);
+    return rc < 0
+               ? rc
+               : log_about(s, p->op, EVENT_REVOKE, &g.grant.ctx.class_ctx, &revoke.grant);
 }
 
 static int place_retire(struct srs *s, const struct placed_op *p, struct view body)

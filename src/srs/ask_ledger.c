@@ -4,10 +4,14 @@
 #include "srs/srs_inside.h"
 
 /* Behind the entries stands nothing, before them head and count. */
-enum { FETCH_BYTES_MAX = 3 * 1024 * 1024, FETCH_ENTRIES_MAX = 65535, LIST_BYTES_MAX = 3 * 1024 * 1024 };
+enum {
+    FETCH_BYTES_MAX = 3 * 1024 * 1024,
+    FETCH_ENTRIES_MAX = 65535,
+    LIST_BYTES_MAX = 3 * 1024 * 1024
+};
 
-static int copy_entries(struct srs *s, const struct id16 *patient, uint64_t from, size_t bytes_max,
-                        struct writer *out)
+static int copy_entries(struct srs *s, const struct id16 *patient, uint64_t from,
+                        size_t bytes_max, struct writer *out)
 {
     scoped(srs_db_end) struct srs_stmt q = srs_db_query(
         s->db, "SELECT bytes FROM entry WHERE patient = ? AND seq >= ? ORDER BY seq");
@@ -59,13 +63,15 @@ int ask_ledger_fetch(struct srs *s, struct job *job)
     writer_u64(&job->answer, head);
     if (from > INT64_MAX)
         from = INT64_MAX; /* numbers of entries stay far below */
-    return copy_entries(s, &patient, from, bytes_max < FETCH_BYTES_MAX ? bytes_max : FETCH_BYTES_MAX,
+    return copy_entries(s, &patient, from,
+                        bytes_max < FETCH_BYTES_MAX ? bytes_max : FETCH_BYTES_MAX,
                         &job->answer);
 }
 
 int ask_ledger_list(struct srs *s, struct job *job)
 {
-    scoped(srs_db_end) struct srs_stmt q = srs_db_query(s->db, "SELECT patient, seq, leaf FROM head");
+    scoped(srs_db_end) struct srs_stmt q =
+        srs_db_query(s->db, "SELECT patient, seq, leaf FROM head");
     uint32_t count = 0;
     int rc = srs_db_step(&q);
 

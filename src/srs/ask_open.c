@@ -113,7 +113,8 @@ static int judge_signature(struct srs *s, struct opening *o)
 
     if (rc < 0)
         return rc == -ENOENT ? PHR_E_NO_GRANT : rc;
-    rc = srs_state_get_card(&s->state, &ctx->class_ctx.patient, &ctx->reader_card, &o->card);
+    rc = srs_state_get_card(&s->state, &ctx->class_ctx.patient, &ctx->reader_card,
+                            &o->card);
     if (rc < 0)
         return rc == -ENOENT ? PHR_E_CARD : rc;
     rc = open_request_check(o->request_bytes, &o->card.ed);
@@ -137,7 +138,8 @@ static int judge_grant(struct srs *s, struct opening *o, uint64_t now_s)
         return PHR_E_CARD;
     if (rc < 0)
         return rc;
-    if (o->req.purpose == PURPOSE_ANY || (g->purpose != PURPOSE_ANY && g->purpose != o->req.purpose))
+    if (o->req.purpose == PURPOSE_ANY ||
+        (g->purpose != PURPOSE_ANY && g->purpose != o->req.purpose))
         return PHR_E_RIGHTS;
     if (!o->grant.has_key)
         return PHR_E_NO_GRANT; /* retired, or rebuilt from the bucket: the owner grants anew */
@@ -211,7 +213,8 @@ static enum event_type event_of(enum open_why why, int rc)
     }
 }
 
-static int log_file(struct srs *s, const struct opening *o, size_t index, int rc, struct digest *out_leaf)
+static int log_file(struct srs *s, const struct opening *o, size_t index, int rc,
+                    struct digest *out_leaf)
 {
     const struct open_file *f = &o->req.files[index];
     struct event e = { .type = event_of(f->why, rc),
@@ -277,7 +280,8 @@ int ask_open_decide(struct srs *s, struct job *job)
     verdict = judge_request(s, o);
     if (srs_state_is_failure(verdict))
         return verdict;
-    rc = verdict < 0 && !o->is_signed ? refuse_unsigned(s, o, verdict) : judge_files(s, o, verdict);
+    rc = verdict < 0 && !o->is_signed ? refuse_unsigned(s, o, verdict)
+                                      : judge_files(s, o, verdict);
     if (rc < 0)
         return rc;
     job->held = give(o);

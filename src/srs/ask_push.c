@@ -21,7 +21,7 @@ struct push {
     struct result {
         int32_t rc;
         uint64_t seq;
-    } *results;
+    } * results;
     struct id16 patient;
     /* the entry that is being filled */
     struct signed_op *open_ops;
@@ -138,11 +138,13 @@ static int close_entry(struct push *p)
     if (rc == 0)
         rc = entry_encode(&e, p->s->key.sign, &bytes);
     if (rc == 0)
-        rc = srs_state_put_entry(&p->s->state, &p->patient, e.seq, &e.leaf, writer_done(&bytes), false);
+        rc = srs_state_put_entry(&p->s->state, &p->patient, e.seq, &e.leaf,
+                                 writer_done(&bytes), false);
     if (rc == 0)
         rc = batch_add_entry(p->s, &p->patient, e.seq, writer_done(&bytes));
     if (rc < 0)
-        return srs_state_is_failure(rc) ? rc : -EIO; /* every op in it was within its limits */
+        return srs_state_is_failure(rc) ? rc
+                                        : -EIO; /* every op in it was within its limits */
     for (uint16_t i = 0; i < p->open_count; i++)
         p->results[p->open_index[i]].seq = e.seq;
     atomic_fetch_add(&p->s->counters.entries, 1);
@@ -157,7 +159,8 @@ static size_t bytes_in_entry(const struct signed_op *op)
     return 4 + op->op.n + sizeof op->sig.b;
 }
 
-static bool has_room(const struct push *p, const struct signed_op *op, const struct op *decoded)
+static bool has_room(const struct push *p, const struct signed_op *op,
+                     const struct op *decoded)
 {
     return p->open_changes + decoded->count <= OP_CHANGES_MAX &&
            ENTRY_COUNT_BYTES + p->open_bytes + bytes_in_entry(op) <= ENTRY_BODY_BYTES_MAX;
@@ -181,9 +184,9 @@ static bool has_change(const struct op *op, enum change_type type)
 static int check_terms(struct push *p, const struct op *op, uint64_t now_s)
 {
     const struct ledger_state *l = &p->s->state.ledger;
-    scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(p->s->db, "SELECT bytes FROM grants WHERE patient = ? AND class = ? AND epoch = ?"
-                               " AND reader = ? AND card = ? AND rights = ? AND is_revoked = 0");
+    scoped(srs_db_end) struct srs_stmt q = srs_db_query(
+        p->s->db, "SELECT bytes FROM grants WHERE patient = ? AND class = ? AND epoch = ?"
+                  " AND reader = ? AND card = ? AND rights = ? AND is_revoked = 0");
     struct card card;
     struct grant g;
     int rc = l->get_card(l->user, &op->patient, &op->writer, &card);
@@ -219,7 +222,8 @@ static int place(struct push *p, const struct signed_op *signed_op, const struct
     uint64_t seq;
     int rc;
 
-    placed.is_genesis = l->get_head(l->user, &op->patient, &seq, &leaf) == -ENOENT && p->open_count == 0;
+    placed.is_genesis =
+        l->get_head(l->user, &op->patient, &seq, &leaf) == -ENOENT && p->open_count == 0;
     rc = verify_op(l, &p->s->anchor, signed_op, now_s);
     p->is_signed = rc == 0;
     if (rc == 0 && !id_equal(&op->writer, &op->patient))
@@ -252,7 +256,10 @@ static uint64_t last_n(struct push *p, const struct op *op)
     const struct ledger_state *l = &p->s->state.ledger;
     uint64_t n;
 
-    return l->get_last_n(l->user, &op->patient, &op->writer, &op->host, op_lane(op->n), &n) == 0 ? n : 0;
+    return l->get_last_n(l->user, &op->patient, &op->writer, &op->host, op_lane(op->n),
+                         &n) == 0
+               ? n
+               : 0;
 }
 
 static int refuse(struct push *p, uint16_t index, const struct op *op, int rc)

@@ -40,8 +40,9 @@ struct stream {
 
 static int load(struct stream *t)
 {
-    scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(t->s->db, "SELECT next_n, prev FROM spool WHERE host = ? AND no = ? AND header = ?");
+    scoped(srs_db_end) struct srs_stmt q = srs_db_query(
+        t->s->db,
+        "SELECT next_n, prev FROM spool WHERE host = ? AND no = ? AND header = ?");
     int rc;
 
     srs_db_bind_id(&q, &t->host);
@@ -60,8 +61,9 @@ static int load(struct stream *t)
 
 static int save(const struct stream *t)
 {
-    struct srs_stmt q =
-        srs_db_query(t->s->db, "INSERT OR REPLACE INTO spool(host, no, header, next_n, prev) VALUES(?,?,?,?,?)");
+    struct srs_stmt q = srs_db_query(
+        t->s->db,
+        "INSERT OR REPLACE INTO spool(host, no, header, next_n, prev) VALUES(?,?,?,?,?)");
 
     srs_db_bind_id(&q, &t->host);
     srs_db_bind_u64(&q, t->no);
@@ -85,7 +87,8 @@ static int log_gap(const struct stream *t, int outcome)
 /* SPOOL-2: a store that was set back, or somebody who takes the host's name. */
 static int note_second(const struct stream *t)
 {
-    struct srs_stmt q = srs_db_query(t->s->db, "SELECT 1 FROM spool WHERE host = ? AND no = ?");
+    struct srs_stmt q =
+        srs_db_query(t->s->db, "SELECT 1 FROM spool WHERE host = ? AND no = ?");
     int rc;
 
     srs_db_bind_id(&q, &t->host);
@@ -121,13 +124,15 @@ static size_t frame_of(struct view bytes, uint64_t *out_n)
         return 0;
     len = get_le32(bytes.p);
     *out_n = get_le64(bytes.p + 4);
-    if (len > bytes.n - RECORD_LEN_BYTES || len > EVENT_BYTES_MAX + SPOOL_RECORD_EXTRA_BYTES)
+    if (len > bytes.n - RECORD_LEN_BYTES ||
+        len > EVENT_BYTES_MAX + SPOOL_RECORD_EXTRA_BYTES)
         return 0;
     return RECORD_LEN_BYTES + len;
 }
 
 /* One record that is due; always goes on behind it. */
-static int take_record(struct stream *t, uint64_t n, struct view record, bool is_behind_gap)
+static int take_record(struct stream *t, uint64_t n, struct view record,
+                       bool is_behind_gap)
 {
     scoped(writer_fini) struct writer plain;
     size_t used = 0;
@@ -140,7 +145,9 @@ static int take_record(struct stream *t, uint64_t n, struct view record, bool is
     if (rc == 0)
         rc = log_event(t, writer_done(&plain));
     else
-        rc = is_behind_gap ? 0 : log_gap(t, PHR_E_SEAL); /* SPOOL-2: the gap has its leaf already */
+        rc = is_behind_gap
+                 ? 0
+                 : log_gap(t, PHR_E_SEAL); /* SPOOL-2: the gap has its leaf already */
     t->prev = digest_sha256(record);
     t->next_n = n + 1;
     return rc;

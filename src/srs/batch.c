@@ -49,7 +49,8 @@ void batch_undo_all(struct srs *s, const struct batch_mark *start)
     s->batch.note = NULL;
 }
 
-int batch_add_entry(struct srs *s, const struct id16 *patient, uint64_t seq, struct view bytes)
+int batch_add_entry(struct srs *s, const struct id16 *patient, uint64_t seq,
+                    struct view bytes)
 {
     struct batch *b = &s->batch;
     uint8_t *copy;

@@ -47,7 +47,8 @@ int batch_undo(struct srs *s, const struct batch_mark *mark) PHR_MUST_CHECK;
 struct batch_mark batch_start(const struct srs *s);
 void batch_undo_all(struct srs *s, const struct batch_mark *start);
 
-int batch_add_entry(struct srs *s, const struct id16 *patient, uint64_t seq, struct view bytes) PHR_MUST_CHECK;
+int batch_add_entry(struct srs *s, const struct id16 *patient, uint64_t seq,
+                    struct view bytes) PHR_MUST_CHECK;
 int batch_add_taken(struct srs *s, uint32_t slot) PHR_MUST_CHECK;
 int batch_add_to_shred(struct srs *s, uint32_t slot) PHR_MUST_CHECK;
 int batch_set_note(struct srs *s, uint64_t size, struct view note) PHR_MUST_CHECK;

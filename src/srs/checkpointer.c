@@ -7,7 +7,8 @@
 
 void checkpointer_load(struct srs *s)
 {
-    scoped(srs_db_end) struct srs_stmt q = srs_db_query(s->db, "SELECT max(size) FROM checkpoint");
+    scoped(srs_db_end) struct srs_stmt q =
+        srs_db_query(s->db, "SELECT max(size) FROM checkpoint");
 
     s->checkpoint_size = srs_db_first(&q) == 0 ? srs_db_col_u64(&q, 0) : 0;
 }
@@ -20,7 +21,8 @@ int checkpointer_sign(struct srs *s)
     int rc;
 
     writer_init(&note);
-    ignored(snprintf(c.origin, sizeof c.origin, "%s", s->origin)); /* shorter than the field */
+    ignored(snprintf(c.origin, sizeof c.origin, "%s",
+                     s->origin)); /* shorter than the field */
     rc = checkpoint_sign(&c, s->key.sign, &note);
     if (rc < 0)
         return rc;
@@ -39,7 +41,9 @@ int checkpointer_sign(struct srs *s)
 
 int checkpointer_copy_note(struct srs *s, struct writer *out)
 {
-    int rc = s->log.tree.size > s->checkpoint_size || s->log.tree.size == 0 ? checkpointer_sign(s) : 0;
+    int rc = s->log.tree.size > s->checkpoint_size || s->log.tree.size == 0
+                 ? checkpointer_sign(s)
+                 : 0;
     struct srs_stmt q;
 
     if (rc < 0)

@@ -64,7 +64,8 @@ static int decide(struct srs *s, struct job *job)
     if (rc < 0)
         return rc;
     s->current = job;
-    job->status = job->call ? job->call(s, job->user) : committer_asks[job->ask].decide(s, job);
+    job->status =
+        job->call ? job->call(s, job->user) : committer_asks[job->ask].decide(s, job);
     s->current = NULL;
     if (job->status == 0)
         return batch_keep(s);
@@ -125,7 +126,8 @@ static void announce(struct srs *s)
         s->opts.on_entry(s->opts.user, &news.entries[i].patient, news.entries[i].seq,
                          view_of(news.entries[i].bytes, news.entries[i].n));
     if (news.note && s->opts.on_checkpoint)
-        s->opts.on_checkpoint(s->opts.user, news.note_size, view_of(news.note, news.note_bytes));
+        s->opts.on_checkpoint(s->opts.user, news.note_size,
+                              view_of(news.note, news.note_bytes));
     batch_fini(&news);
 }
 
@@ -149,7 +151,8 @@ static void answer_all(struct srs *s, struct job *jobs)
         next = job->next;
         if (send_to_loader(s, job))
             continue;
-        job->done(job->user, job->status, job->status == 0 ? writer_done(&job->answer) : none);
+        job->done(job->user, job->status,
+                  job->status == 0 ? writer_done(&job->answer) : none);
         job_free(job);
     }
 }
@@ -359,7 +362,8 @@ static void on_call_done(void *user, int status, struct view payload)
     pthread_mutex_unlock(&w->lock);
 }
 
-int committer_call(struct committer *c, int (*call)(struct srs *s, void *user), void *user)
+int committer_call(struct committer *c, int (*call)(struct srs *s, void *user),
+                   void *user)
 {
     struct waiting_call w = { .call = call, .user = user };
     struct job *job = calloc(1, sizeof *job);

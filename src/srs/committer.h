@@ -20,8 +20,8 @@ struct job {
     void *user;
     int status;
     struct writer answer;
-    void *held;                   /* from decide to release */
-    void (*free_held)(void *held); /* whichever way the batch ends */
+    void *held;                             /* from decide to release */
+    void (*free_held)(void *held);          /* whichever way the batch ends */
     int (*call)(struct srs *s, void *user); /* instead of an ask: committer_call */
     struct loaded_object *objects;          /* loader.h: what it has waited for */
 };
@@ -42,11 +42,13 @@ extern const struct ask committer_asks[];
 int committer_open(struct srs *s, struct committer **out_committer) PHR_MUST_CHECK;
 /* Takes no more, answers what is queued, signs a last checkpoint, ends the thread. */
 void committer_close(struct committer *c);
-int committer_submit(struct committer *c, struct job *job) PHR_MUST_CHECK; /* takes the job on success */
+int committer_submit(struct committer *c,
+                     struct job *job) PHR_MUST_CHECK; /* takes the job on success */
 /* From the loader: whatever the queue holds, before committer_close. */
 void committer_resubmit(struct committer *c, struct job *job);
 /* Runs call in a batch and waits for its commit. From a callback of the committer: at once. */
-int committer_call(struct committer *c, int (*call)(struct srs *s, void *user), void *user) PHR_MUST_CHECK;
+int committer_call(struct committer *c, int (*call)(struct srs *s, void *user),
+                   void *user) PHR_MUST_CHECK;
 size_t committer_queued(struct committer *c);
 
 #endif

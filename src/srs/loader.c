@@ -48,7 +48,8 @@ static int copy_out(const struct loaded_object *o, uint8_t **out_p, size_t *out_
     return 0;
 }
 
-static int want(struct job *job, const struct id16 *patient, const struct digest *object_id)
+static int want(struct job *job, const struct id16 *patient,
+                const struct digest *object_id)
 {
     struct loaded_object *o;
     unsigned count = 0;
@@ -65,8 +66,8 @@ static int want(struct job *job, const struct id16 *patient, const struct digest
     return PHR_E_PENDING;
 }
 
-int loader_get(void *user, const struct id16 *patient, const struct digest *object_id, uint8_t **out_p,
-               size_t *out_n)
+int loader_get(void *user, const struct id16 *patient, const struct digest *object_id,
+               uint8_t **out_p, size_t *out_n)
 {
     struct srs *s = user;
     struct job *job = s->current;
@@ -76,7 +77,8 @@ int loader_get(void *user, const struct id16 *patient, const struct digest *obje
     if (!job || job->call) /* an import: nobody else is served meanwhile */
         return s->opts.load_object(s->opts.user, patient, object_id, out_p, out_n);
     for (const struct loaded_object *o = job->objects; o; o = o->next) {
-        if (o->is_done && id_equal(&o->patient, patient) && digest_equal(&o->id, object_id))
+        if (o->is_done && id_equal(&o->patient, patient) &&
+            digest_equal(&o->id, object_id))
             return copy_out(o, out_p, out_n);
     }
     return want(job, patient, object_id);
@@ -137,7 +139,8 @@ static void *thread_main(void *p)
         struct loaded_object *o = job->objects;
 
         o->rc = is_closing ? PHR_E_STORE
-                           : s->opts.load_object(s->opts.user, &o->patient, &o->id, &o->bytes, &o->n);
+                           : s->opts.load_object(s->opts.user, &o->patient, &o->id,
+                                                 &o->bytes, &o->n);
         o->is_done = true;
         committer_resubmit(s->committer, job);
     }

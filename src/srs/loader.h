@@ -35,7 +35,7 @@ int loader_submit(struct loader *l, struct job *job) PHR_MUST_CHECK;
  * The load_object of the committer's state: a copy of what the current job has waited for, or
  * PHR_E_PENDING, and then the job is to be handed to loader_submit. user is struct srs.
  */
-int loader_get(void *user, const struct id16 *patient, const struct digest *object_id, uint8_t **out_p,
-               size_t *out_n) PHR_MUST_CHECK;
+int loader_get(void *user, const struct id16 *patient, const struct digest *object_id,
+               uint8_t **out_p, size_t *out_n) PHR_MUST_CHECK;
 
 #endif

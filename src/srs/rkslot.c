@@ -29,7 +29,8 @@ static void set_used(struct rkslot_file *f, uint32_t slot, bool is_now)
 {
     const uint8_t bit = (uint8_t)(1 << (slot % 8));
 
-    f->used[slot / 8] = (uint8_t)(is_now ? f->used[slot / 8] | bit : f->used[slot / 8] & ~bit);
+    f->used[slot / 8] =
+        (uint8_t)(is_now ? f->used[slot / 8] | bit : f->used[slot / 8] & ~bit);
     if (!is_now && slot < f->hint)
         f->hint = slot;
 }
@@ -65,7 +66,8 @@ static int check_file(struct rkslot_file *f)
         return PHR_E_RIGHTS;
     if ((uint64_t)st.st_size > place_of(SLOTS_MAX))
         return PHR_E_FORMAT;
-    f->slot_count = (uint32_t)(((uint64_t)st.st_size - HEAD_BYTES + SLOT_BYTES - 1) / SLOT_BYTES);
+    f->slot_count =
+        (uint32_t)(((uint64_t)st.st_size - HEAD_BYTES + SLOT_BYTES - 1) / SLOT_BYTES);
     return 0;
 }
 

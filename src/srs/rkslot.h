@@ -24,9 +24,11 @@ void rkslot_mark_used(struct rkslot_file *f, uint32_t slot);
 int rkslot_sweep(struct rkslot_file *f) PHR_MUST_CHECK;
 
 /* A new random key in a free slot; not durable before rkslot_sync. out_key in the arena. */
-int rkslot_take(struct rkslot_file *f, uint32_t *out_slot, struct symkey *out_key) PHR_MUST_CHECK;
+int rkslot_take(struct rkslot_file *f, uint32_t *out_slot,
+                struct symkey *out_key) PHR_MUST_CHECK;
 /* PHR_E_SEAL: the file has no such slot; srs.db came from a backup, and this file is in none. */
-int rkslot_load(const struct rkslot_file *f, uint32_t slot, struct symkey *out_key) PHR_MUST_CHECK;
+int rkslot_load(const struct rkslot_file *f, uint32_t slot,
+                struct symkey *out_key) PHR_MUST_CHECK;
 /* Makes what was taken durable; nothing to do when nothing was. */
 int rkslot_sync(struct rkslot_file *f) PHR_MUST_CHECK;
 /* The transaction that took it was rolled back. */

@@ -4,8 +4,8 @@
 #include "base/secret.h"
 #include "crypto/aead.h"
 
-int rkstore_put(const struct srs_state *s, struct rkslot_file *slots, const struct grant *grant,
-                const struct scalar *rk, uint32_t *out_slot)
+int rkstore_put(const struct srs_state *s, struct rkslot_file *slots,
+                const struct grant *grant, const struct scalar *rk, uint32_t *out_slot)
 {
     scoped(secret_free) struct symkey *key = secret_alloc(sizeof *key);
     uint8_t box[sizeof rk->b + AEAD_BOX_EXTRA_BYTES];
@@ -34,7 +34,8 @@ int rkstore_put(const struct srs_state *s, struct rkslot_file *slots, const stru
     return 0;
 }
 
-int rkstore_load(const struct rkslot_file *slots, const struct srs_grant *g, struct scalar *out_rk)
+int rkstore_load(const struct rkslot_file *slots, const struct srs_grant *g,
+                 struct scalar *out_rk)
 {
     scoped(secret_free) struct symkey *key = secret_alloc(sizeof *key);
     uint8_t ctx[GRANT_CTX_BYTES];
@@ -47,7 +48,8 @@ int rkstore_load(const struct rkslot_file *slots, const struct srs_grant *g, str
                          (struct span){ out_rk->b, sizeof out_rk->b });
 }
 
-int rkstore_drop(const struct srs_state *s, const struct id16 *grant, bool *out_had, uint32_t *out_slot)
+int rkstore_drop(const struct srs_state *s, const struct id16 *grant, bool *out_had,
+                 uint32_t *out_slot)
 {
     struct srs_grant g;
     struct srs_stmt q;
@@ -57,16 +59,18 @@ int rkstore_drop(const struct srs_state *s, const struct id16 *grant, bool *out_
         return rc;
     *out_had = g.has_key;
     *out_slot = g.slot;
-    q = srs_db_query(s->db, "UPDATE grants SET slot = NULL, box = NULL WHERE grant_id = ?");
+    q = srs_db_query(s->db,
+                     "UPDATE grants SET slot = NULL, box = NULL WHERE grant_id = ?");
     srs_db_bind_id(&q, grant);
     return srs_db_run(&q);
 }
 
-int rkstore_find(const struct srs_state *s, const struct class_ctx *ctx, struct id16 *out_grant)
+int rkstore_find(const struct srs_state *s, const struct class_ctx *ctx,
+                 struct id16 *out_grant)
 {
-    scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(s->db, "SELECT grant_id FROM grants WHERE patient = ? AND class = ? AND epoch = ?"
-                            " AND slot IS NOT NULL");
+    scoped(srs_db_end) struct srs_stmt q = srs_db_query(
+        s->db, "SELECT grant_id FROM grants WHERE patient = ? AND class = ? AND epoch = ?"
+               " AND slot IS NOT NULL");
     int rc;
 
     srs_db_bind_id(&q, &ctx->patient);

@@ -74,8 +74,10 @@ int srs_init(int dir_fd, int realm_fd)
 static int get_node(void *user, unsigned level, uint64_t index, struct digest *out_hash)
 {
     const struct srs *s = user;
-    struct srs_stmt q = level == 0 ? srs_db_query(s->db, "SELECT leaf FROM audit WHERE idx = ?")
-                                   : srs_db_query(s->db, "SELECT hash FROM node WHERE idx = ? AND level = ?");
+    struct srs_stmt q =
+        level == 0
+            ? srs_db_query(s->db, "SELECT leaf FROM audit WHERE idx = ?")
+            : srs_db_query(s->db, "SELECT hash FROM node WHERE idx = ? AND level = ?");
     int rc;
 
     srs_db_bind_u64(&q, index);
@@ -105,8 +107,9 @@ static int put_node(void *user, unsigned level, uint64_t index, const struct dig
 static int put_row(void *user, uint64_t index, const struct auditlog_stored *row)
 {
     const struct srs *s = user;
-    struct srs_stmt q =
-        srs_db_query(s->db, "INSERT INTO audit(idx, patient, entry, leaf, salt, box) VALUES(?,?,?,?,?,?)");
+    struct srs_stmt q = srs_db_query(
+        s->db,
+        "INSERT INTO audit(idx, patient, entry, leaf, salt, box) VALUES(?,?,?,?,?,?)");
 
     srs_db_bind_u64(&q, index);
     srs_db_bind_id(&q, &row->patient);
@@ -120,8 +123,8 @@ static int put_row(void *user, uint64_t index, const struct auditlog_stored *row
 static int get_row(void *user, uint64_t index, struct auditlog_stored *out_row)
 {
     const struct srs *s = user;
-    scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(s->db, "SELECT patient, entry, leaf, salt, box FROM audit WHERE idx = ?");
+    scoped(srs_db_end) struct srs_stmt q = srs_db_query(
+        s->db, "SELECT patient, entry, leaf, salt, box FROM audit WHERE idx = ?");
     struct view box;
     int rc;
 
@@ -143,23 +146,26 @@ static int get_row(void *user, uint64_t index, struct auditlog_stored *out_row)
 
 static int load_log(struct srs *s)
 {
-    struct srs_stmt q = srs_db_query(s->db, "SELECT coalesce(max(idx) + 1, 0) FROM audit");
+    struct srs_stmt q =
+        srs_db_query(s->db, "SELECT coalesce(max(idx) + 1, 0) FROM audit");
     uint64_t size = 0;
     int rc = srs_db_first(&q);
 
     if (rc == 0)
         size = srs_db_col_u64(&q, 0);
     srs_db_end(&q);
-    s->log_store = (struct auditlog_store){ .tree = { .user = s, .get_node = get_node, .put_node = put_node },
-                                            .put_row = put_row,
-                                            .get_row = get_row };
+    s->log_store = (struct auditlog_store){
+        .tree = { .user = s, .get_node = get_node, .put_node = put_node },
+        .put_row = put_row,
+        .get_row = get_row
+    };
     return rc < 0 ? rc : auditlog_load(&s->log_store, size, s->key.record, &s->log);
 }
 
 /* ---- open, close ---- */
 
-static int load_card(const struct srs *s, const char *name, struct verify_key *io_authority,
-                     struct card *out_card)
+static int load_card(const struct srs *s, const char *name,
+                     struct verify_key *io_authority, struct card *out_card)
 {
     scoped(free) uint8_t *bytes = NULL;
     size_t n = 0;
@@ -182,7 +188,8 @@ static int load_cards(struct srs *s)
     int rc = load_card(s, "authority.card", NULL, &authority);
 
     if (rc == 0)
-        rc = load_card(s, "authority.card", &authority.ed, &authority); /* signed by itself */
+        rc = load_card(s, "authority.card", &authority.ed,
+                       &authority); /* signed by itself */
     if (rc == 0 && authority.role != CARD_AUTHORITY)
         rc = PHR_E_CARD;
     if (rc == 0)
@@ -191,7 +198,8 @@ static int load_cards(struct srs *s)
         rc = pre_public(s->key.b, &b);
     if (rc < 0)
         return rc;
-    if (s->card.role != CARD_SRS || !view_equal(view_of(ed.b, sizeof ed.b), view_of(s->card.ed.b, sizeof ed.b)) ||
+    if (s->card.role != CARD_SRS ||
+        !view_equal(view_of(ed.b, sizeof ed.b), view_of(s->card.ed.b, sizeof ed.b)) ||
         !view_equal(view_of(b.b, sizeof b.b), view_of(s->card.b.b, sizeof b.b)))
         return PHR_E_CARD;
     s->anchor = (struct verify_anchor){ authority.ed, s->card.ed, s->card.hash };
@@ -227,7 +235,8 @@ int srs_open(const struct srs_opts *opts, struct srs **out_srs)
         rc = srs_db_open(opts->dir_fd, "srs.db", &s->db);
     if (rc < 0)
         return rc;
-    s->state = (struct srs_state){ .db = s->db, .load_object = loader_get, .load_user = s };
+    s->state =
+        (struct srs_state){ .db = s->db, .load_object = loader_get, .load_user = s };
     srs_state_init(&s->state);
     rc = load_slots(s);
     if (rc == 0)
@@ -282,7 +291,8 @@ int srs_log(struct srs *s, const struct event *e, struct digest *out_leaf)
 
 bool srs_is_suspended(struct srs *s, const struct id16 *user, int *io_rc)
 {
-    scoped(srs_db_end) struct srs_stmt q = srs_db_query(s->db, "SELECT 1 FROM suspended WHERE user = ?");
+    scoped(srs_db_end) struct srs_stmt q =
+        srs_db_query(s->db, "SELECT 1 FROM suspended WHERE user = ?");
     int rc;
 
     srs_db_bind_id(&q, user);
@@ -294,8 +304,8 @@ bool srs_is_suspended(struct srs *s, const struct id16 *user, int *io_rc)
 
 /* ---- asking ---- */
 
-int srs_submit(struct srs *s, enum srs_ask ask, const struct srs_peer *peer, struct view payload,
-               srs_done done, void *user)
+int srs_submit(struct srs *s, enum srs_ask ask, const struct srs_peer *peer,
+               struct view payload, srs_done done, void *user)
 {
     struct job *job;
     int rc;
@@ -329,15 +339,17 @@ int srs_submit(struct srs *s, enum srs_ask ask, const struct srs_peer *peer, str
 }
 
 struct unstored_walk {
-    int (*on_entry)(void *user, const struct id16 *patient, uint64_t seq, struct view entry);
+    int (*on_entry)(void *user, const struct id16 *patient, uint64_t seq,
+                    struct view entry);
     void *user;
 };
 
 static int walk_unstored(struct srs *s, void *user)
 {
     const struct unstored_walk *w = user;
-    scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(s->db, "SELECT patient, seq, bytes FROM entry WHERE is_stored = 0 ORDER BY rowid");
+    scoped(srs_db_end) struct srs_stmt q = srs_db_query(
+        s->db,
+        "SELECT patient, seq, bytes FROM entry WHERE is_stored = 0 ORDER BY rowid");
     int rc = srs_db_step(&q);
 
     while (rc > 0) {
@@ -347,7 +359,8 @@ static int walk_unstored(struct srs *s, void *user)
         srs_db_col_bytes(&q, 0, patient.b, sizeof patient.b, &bad);
         if (bad < 0)
             return bad;
-        rc = w->on_entry(w->user, &patient, srs_db_col_u64(&q, 1), srs_db_col_view(&q, 2));
+        rc =
+            w->on_entry(w->user, &patient, srs_db_col_u64(&q, 1), srs_db_col_view(&q, 2));
         if (rc == 0)
             rc = srs_db_step(&q);
     }
@@ -355,8 +368,8 @@ static int walk_unstored(struct srs *s, void *user)
 }
 
 int srs_entries_unstored(struct srs *s,
-                         int (*on_entry)(void *user, const struct id16 *patient, uint64_t seq,
-                                         struct view entry),
+                         int (*on_entry)(void *user, const struct id16 *patient,
+                                         uint64_t seq, struct view entry),
                          void *user)
 {
     struct unstored_walk w = { on_entry, user };
@@ -372,7 +385,8 @@ struct stored_place {
 static int mark_stored(struct srs *s, void *user)
 {
     const struct stored_place *p = user;
-    struct srs_stmt q = srs_db_query(s->db, "UPDATE entry SET is_stored = 1 WHERE patient = ? AND seq = ?");
+    struct srs_stmt q = srs_db_query(
+        s->db, "UPDATE entry SET is_stored = 1 WHERE patient = ? AND seq = ?");
 
     srs_db_bind_id(&q, p->patient);
     srs_db_bind_u64(&q, p->seq);
@@ -402,19 +416,21 @@ char *srs_dup_status(struct srs *s)
 {
     struct srs_counters *c = &s->counters;
     char *text = NULL;
-    int n = asprintf(&text,
-                     "{\"jobs\":%llu,\"queued\":%zu,\"batches\":%llu,\"failed_batches\":%llu,"
-                     "\"releases\":%llu,\"denials\":%llu,\"ops\":%llu,\"ops_refused\":%llu,"
-                     "\"entries\":%llu,\"events\":%llu,\"unshredded\":%llu}",
-                     (unsigned long long)atomic_load(&c->jobs), committer_queued(s->committer),
-                     (unsigned long long)atomic_load(&c->batches),
-                     (unsigned long long)atomic_load(&c->failed_batches),
-                     (unsigned long long)atomic_load(&c->releases),
-                     (unsigned long long)atomic_load(&c->denials), (unsigned long long)atomic_load(&c->ops),
-                     (unsigned long long)atomic_load(&c->ops_refused),
-                     (unsigned long long)atomic_load(&c->entries),
-                     (unsigned long long)atomic_load(&c->events),
-                     (unsigned long long)atomic_load(&c->unshredded));
+    int n = asprintf(
+        &text,
+        "{\"jobs\":%llu,\"queued\":%zu,\"batches\":%llu,\"failed_batches\":%llu,"
+        "\"releases\":%llu,\"denials\":%llu,\"ops\":%llu,\"ops_refused\":%llu,"
+        "\"entries\":%llu,\"events\":%llu,\"unshredded\":%llu}",
+        (unsigned long long)atomic_load(&c->jobs), committer_queued(s->committer),
+        (unsigned long long)atomic_load(&c->batches),
+        (unsigned long long)atomic_load(&c->failed_batches),
+        (unsigned long long)atomic_load(&c->releases),
+        (unsigned long long)atomic_load(&c->denials),
+        (unsigned long long)atomic_load(&c->ops),
+        (unsigned long long)atomic_load(&c->ops_refused),
+        (unsigned long long)atomic_load(&c->entries),
+        (unsigned long long)atomic_load(&c->events),
+        (unsigned long long)atomic_load(&c->unshredded));
 
     return n < 0 ? NULL : text;
 }

@@ -14,18 +14,19 @@
 
 struct srs;
 struct srs_opts {
-    int dir_fd;        /* sidecar/: srs.db, srs.key, rk.keys */
-    int realm_fd;      /* realm/: authority.card, srs.card */
+    int dir_fd;   /* sidecar/: srs.db, srs.key, rk.keys */
+    int realm_fd; /* realm/: authority.card, srs.card */
     uint64_t lease_s;
     void *user;
     /* The ledger of a patient grew; from the committer thread; must not block. entry is durable. */
-    void (*on_entry)(void *user, const struct id16 *patient, uint64_t seq, struct view entry);
+    void (*on_entry)(void *user, const struct id16 *patient, uint64_t seq,
+                     struct view entry);
     /* A new signed checkpoint; from the committer thread. */
     void (*on_checkpoint)(void *user, uint64_t size, struct view note);
     /* An epoch change names an object: read it whole from the store, blocking; on a thread of the SRS
        that does nothing else. *out_p is the SRS's (free). PHR_E_STORE while it is not there. */
-    int (*load_object)(void *user, const struct id16 *patient, const struct digest *object_id,
-                       uint8_t **out_p, size_t *out_n);
+    int (*load_object)(void *user, const struct id16 *patient,
+                       const struct digest *object_id, uint8_t **out_p, size_t *out_n);
 };
 
 /* phrd --init: makes srs.key and rk.keys (0600) and realm/srs.request, a card request to be approved. */
@@ -58,14 +59,17 @@ typedef void (*srs_done)(void *user, int status, struct view payload);
  * Copies the payload. done is called exactly once from a thread of the SRS; -EAGAIN when the
  * queue (bounded) is full, PHR_E_CLOSED after srs_close: done is then not called.
  */
-int srs_submit(struct srs *s, enum srs_ask ask, const struct srs_peer *peer, struct view payload,
-               srs_done done, void *user) PHR_MUST_CHECK;
+int srs_submit(struct srs *s, enum srs_ask ask, const struct srs_peer *peer,
+               struct view payload, srs_done done, void *user) PHR_MUST_CHECK;
 /* Counters for phr status, as JSON object text; caller frees. */
 char *srs_dup_status(struct srs *s);
 /* Ledger entries whose copy in the bucket is not confirmed (redriven at start). */
-int srs_entries_unstored(struct srs *s, int (*on_entry)(void *user, const struct id16 *patient,
-                         uint64_t seq, struct view entry), void *user) PHR_MUST_CHECK;
-int srs_entry_stored(struct srs *s, const struct id16 *patient, uint64_t seq) PHR_MUST_CHECK;
+int srs_entries_unstored(struct srs *s,
+                         int (*on_entry)(void *user, const struct id16 *patient,
+                                         uint64_t seq, struct view entry),
+                         void *user) PHR_MUST_CHECK;
+int srs_entry_stored(struct srs *s, const struct id16 *patient,
+                     uint64_t seq) PHR_MUST_CHECK;
 /* Rebuild from the bucket: entries in order, verified, into an empty srs.db. Grants come back
    without re-encryption keys (they are in no bucket): owners grant anew. */
 int srs_import_entry(struct srs *s, struct view entry) PHR_MUST_CHECK;

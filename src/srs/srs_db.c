@@ -25,8 +25,9 @@ struct srs_db {
     struct stmt_slot slots[STMT_SLOTS];
 };
 
-static const char pragma_sql[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;"
-                                 "PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;";
+static const char pragma_sql[] =
+    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;"
+    "PRAGMA foreign_keys=OFF; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;";
 
 /* Ids are blobs of 16 bytes, hashes of 32. Numbers above 2^63 wrap to negative ones and back. */
 static const char schema_sql[] =
@@ -37,30 +38,39 @@ static const char schema_sql[] =
     "CREATE TABLE card(hash BLOB, patient BLOB, user BLOB, is_newest INTEGER, bytes BLOB,"
     " PRIMARY KEY(patient, hash)) WITHOUT ROWID;"
     "CREATE INDEX card_user ON card(patient, user) WHERE is_newest = 1;"
-    "CREATE TABLE class(patient BLOB, class BLOB, epoch INTEGER, a BLOB, state INTEGER, held_s INTEGER,"
+    "CREATE TABLE class(patient BLOB, class BLOB, epoch INTEGER, a BLOB, state INTEGER, "
+    "held_s INTEGER,"
     " PRIMARY KEY(patient, class, epoch)) WITHOUT ROWID;"
-    "CREATE TABLE grants(grant_id BLOB PRIMARY KEY, patient BLOB, class BLOB, epoch INTEGER, reader BLOB,"
-    " card BLOB, rights INTEGER, is_revoked INTEGER, opens INTEGER, slot INTEGER, box BLOB, bytes BLOB)"
+    "CREATE TABLE grants(grant_id BLOB PRIMARY KEY, patient BLOB, class BLOB, epoch "
+    "INTEGER, reader BLOB,"
+    " card BLOB, rights INTEGER, is_revoked INTEGER, opens INTEGER, slot INTEGER, box "
+    "BLOB, bytes BLOB)"
     " WITHOUT ROWID;"
     "CREATE INDEX grants_reader ON grants(patient, class, epoch, reader);"
     "CREATE INDEX grants_slot ON grants(slot) WHERE slot IS NOT NULL;"
-    "CREATE TABLE row(patient BLOB, id BLOB, kind INTEGER, class BLOB, epoch INTEGER, version INTEGER,"
+    "CREATE TABLE row(patient BLOB, id BLOB, kind INTEGER, class BLOB, epoch INTEGER, "
+    "version INTEGER,"
     " parent BLOB, tag BLOB, PRIMARY KEY(patient, id)) WITHOUT ROWID;"
     "CREATE INDEX row_name ON row(patient, parent, tag) WHERE kind = 1;"
     "CREATE INDEX row_class ON row(patient, class);"
-    "CREATE TABLE header(patient BLOB, file BLOB, class BLOB, epoch INTEGER, gen INTEGER, hash BLOB,"
+    "CREATE TABLE header(patient BLOB, file BLOB, class BLOB, epoch INTEGER, gen "
+    "INTEGER, hash BLOB,"
     " w BLOB, PRIMARY KEY(patient, file)) WITHOUT ROWID;"
-    "CREATE TABLE seal(patient BLOB, file BLOB, version INTEGER, PRIMARY KEY(patient, file)) WITHOUT ROWID;"
+    "CREATE TABLE seal(patient BLOB, file BLOB, version INTEGER, PRIMARY KEY(patient, "
+    "file)) WITHOUT ROWID;"
     "CREATE TABLE lane(patient BLOB, writer BLOB, host BLOB, lane INTEGER, n INTEGER,"
     " PRIMARY KEY(patient, writer, host, lane)) WITHOUT ROWID;"
     "CREATE TABLE seen(req BLOB PRIMARY KEY, time_s INTEGER) WITHOUT ROWID;"
     "CREATE INDEX seen_time ON seen(time_s);"
     "CREATE TABLE spool(host BLOB, no INTEGER, header BLOB, next_n INTEGER, prev BLOB,"
     " PRIMARY KEY(host, no, header)) WITHOUT ROWID;"
-    "CREATE TABLE audit(idx INTEGER PRIMARY KEY, patient BLOB, entry BLOB, leaf BLOB, salt BLOB, box BLOB);"
-    "CREATE TABLE node(level INTEGER, idx INTEGER, hash BLOB, PRIMARY KEY(level, idx)) WITHOUT ROWID;"
+    "CREATE TABLE audit(idx INTEGER PRIMARY KEY, patient BLOB, entry BLOB, leaf BLOB, "
+    "salt BLOB, box BLOB);"
+    "CREATE TABLE node(level INTEGER, idx INTEGER, hash BLOB, PRIMARY KEY(level, idx)) "
+    "WITHOUT ROWID;"
     "CREATE TABLE checkpoint(size INTEGER PRIMARY KEY, note BLOB);"
-    "CREATE TABLE log_read(uid INTEGER, patient BLOB, time_s INTEGER, PRIMARY KEY(uid, patient)) WITHOUT ROWID;"
+    "CREATE TABLE log_read(uid INTEGER, patient BLOB, time_s INTEGER, PRIMARY KEY(uid, "
+    "patient)) WITHOUT ROWID;"
     "CREATE TABLE suspended(user BLOB PRIMARY KEY) WITHOUT ROWID;"
     "CREATE TABLE suspension(id INTEGER PRIMARY KEY CHECK(id = 1), serial INTEGER);";
 
@@ -113,7 +123,8 @@ static int make_schema(struct srs_db *db)
         return rc;
     if (version != 0)
         return PHR_E_FORMAT;
-    ignored(snprintf(version_sql, sizeof version_sql, "PRAGMA user_version = %d", SCHEMA_VERSION));
+    ignored(snprintf(version_sql, sizeof version_sql, "PRAGMA user_version = %d",
+                     SCHEMA_VERSION));
     rc = run_text(db, "BEGIN IMMEDIATE");
     if (rc == 0)
         rc = run_text(db, schema_sql);
@@ -131,13 +142,16 @@ int srs_db_open(int dir_fd, const char *name, struct srs_db **out_db)
 
     if (!db)
         return -ENOMEM;
-    rc = fdio_open(dir_fd, name, O_RDWR | O_CREAT, 0600, &fd); /* its mode, before SQLite makes it */
+    rc = fdio_open(dir_fd, name, O_RDWR | O_CREAT, 0600,
+                   &fd); /* its mode, before SQLite makes it */
     if (rc < 0)
         return rc;
     /* SQLite wants a path; this one means the directory that we hold, wherever it is moved. */
-    if (snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dir_fd, name) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dir_fd, name) >=
+        (int)sizeof path)
         return -ENAMETOOLONG;
-    rc = reason(sqlite3_open_v2(path, &db->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL));
+    rc = reason(sqlite3_open_v2(path, &db->db,
+                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL));
     if (rc == 0)
         rc = reason(sqlite3_busy_timeout(db->db, BUSY_WAIT_MS));
     if (rc == 0)
@@ -185,7 +199,8 @@ int srs_db_commit(struct srs_db *db)
 void srs_db_rollback(struct srs_db *db)
 {
     if (db->is_tx && !sqlite3_get_autocommit(db->db))
-        ignored(run_text(db, "ROLLBACK")); /* SQLite has rolled back by itself when this fails */
+        ignored(run_text(
+            db, "ROLLBACK")); /* SQLite has rolled back by itself when this fails */
     db->is_tx = false;
 }
 
@@ -220,7 +235,8 @@ uint64_t srs_db_changes(const struct srs_db *db)
 
 static struct stmt_slot *slot_of(struct srs_db *db, const char *sql)
 {
-    size_t i = ((uintptr_t)sql >> 3) * UINT64_C(0x9E3779B97F4A7C15) >> 48 & (STMT_SLOTS - 1);
+    size_t i =
+        ((uintptr_t)sql >> 3) * UINT64_C(0x9E3779B97F4A7C15) >> 48 & (STMT_SLOTS - 1);
 
     for (size_t tried = 0; tried < STMT_SLOTS; tried++) {
         struct stmt_slot *slot = &db->slots[(i + tried) & (STMT_SLOTS - 1)];
@@ -238,7 +254,8 @@ struct srs_stmt srs_db_query(struct srs_db *db, const char *sql)
 
     if (!slot->st) {
         slot->sql = sql;
-        s.rc = reason(sqlite3_prepare_v3(db->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &slot->st, NULL));
+        s.rc = reason(sqlite3_prepare_v3(db->db, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                                         &slot->st, NULL));
     }
     INVARIANT(!slot->st || !sqlite3_stmt_busy(slot->st));
     s.st = slot->st;
@@ -260,7 +277,8 @@ void srs_db_bind_u64(struct srs_stmt *s, uint64_t v)
 void srs_db_bind_view(struct srs_stmt *s, struct view v)
 {
     if (s->st)
-        bound(s, sqlite3_bind_blob64(s->st, ++s->at, v.n > 0 ? (const void *)v.p : "", v.n, SQLITE_STATIC));
+        bound(s, sqlite3_bind_blob64(s->st, ++s->at, v.n > 0 ? (const void *)v.p : "",
+                                     v.n, SQLITE_STATIC));
 }
 
 void srs_db_bind_id(struct srs_stmt *s, const struct id16 *id)

@@ -45,7 +45,8 @@ void srs_db_bind_view(struct srs_stmt *s, struct view v); /* borrowed until srs_
 /* 1: a row, 0: no more, negative: a reason. */
 int srs_db_step(struct srs_stmt *s) PHR_MUST_CHECK;
 uint64_t srs_db_col_u64(const struct srs_stmt *s, int i);
-struct view srs_db_col_view(const struct srs_stmt *s, int i); /* until the next step or end */
+struct view srs_db_col_view(const struct srs_stmt *s,
+                            int i); /* until the next step or end */
 /* Exactly n bytes, else zeros and *io_rc = -EIO: the database is not as we wrote it. */
 void srs_db_col_bytes(const struct srs_stmt *s, int i, void *out, size_t n, int *io_rc);
 void srs_db_end(struct srs_stmt *s);

@@ -38,8 +38,8 @@ struct srs {
     struct loader *loader;
     _Atomic int64_t skew_s; /* tests */
     struct srs_counters {
-        atomic_uint_fast64_t jobs, batches, failed_batches, releases, denials, ops, ops_refused, entries,
-            events, unshredded;
+        atomic_uint_fast64_t jobs, batches, failed_batches, releases, denials, ops,
+            ops_refused, entries, events, unshredded;
     } counters;
 };
 

@@ -12,7 +12,14 @@
 
 static const char file_name[] = "srs.key";
 static const char magic[] = "PHRFS-X1";
-enum { MAGIC_BYTES = 8, SEED_AT = 8, B_AT = 40, RECORD_AT = 72, SUM_AT = 104, FILE_BYTES = 136 };
+enum {
+    MAGIC_BYTES = 8,
+    SEED_AT = 8,
+    B_AT = 40,
+    RECORD_AT = 72,
+    SUM_AT = 104,
+    FILE_BYTES = 136
+};
 
 int srs_key_make(int dir_fd)
 {

@@ -13,7 +13,8 @@ bool srs_state_is_failure(int rc)
 
 /* ---- questions of the ledger ---- */
 
-static int get_head(void *user, const struct id16 *patient, uint64_t *out_seq, struct digest *out_leaf)
+static int get_head(void *user, const struct id16 *patient, uint64_t *out_seq,
+                    struct digest *out_leaf)
 {
     const struct srs_state *s = user;
     scoped(srs_db_end) struct srs_stmt q =
@@ -29,11 +30,12 @@ static int get_head(void *user, const struct id16 *patient, uint64_t *out_seq, s
     return rc;
 }
 
-static int get_card(void *user, const struct id16 *patient, const struct id16 *writer, struct card *out_card)
+static int get_card(void *user, const struct id16 *patient, const struct id16 *writer,
+                    struct card *out_card)
 {
     const struct srs_state *s = user;
-    scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(s->db, "SELECT bytes FROM card WHERE patient = ? AND user = ? AND is_newest = 1");
+    scoped(srs_db_end) struct srs_stmt q = srs_db_query(
+        s->db, "SELECT bytes FROM card WHERE patient = ? AND user = ? AND is_newest = 1");
     int rc;
 
     srs_db_bind_id(&q, patient);
@@ -42,8 +44,8 @@ static int get_card(void *user, const struct id16 *patient, const struct id16 *w
     return rc < 0 ? rc : card_decode(srs_db_col_view(&q, 0), out_card);
 }
 
-int srs_state_get_card(const struct srs_state *s, const struct id16 *patient, const struct digest *hash,
-                       struct card *out_card)
+int srs_state_get_card(const struct srs_state *s, const struct id16 *patient,
+                       const struct digest *hash, struct card *out_card)
 {
     scoped(srs_db_end) struct srs_stmt q =
         srs_db_query(s->db, "SELECT bytes FROM card WHERE patient = ? AND hash = ?");
@@ -55,12 +57,13 @@ int srs_state_get_card(const struct srs_state *s, const struct id16 *patient, co
     return rc < 0 ? rc : card_decode(srs_db_col_view(&q, 0), out_card);
 }
 
-static int get_epoch_current(void *user, const struct id16 *patient, const struct id16 *class_id,
-                             uint32_t *out_epoch)
+static int get_epoch_current(void *user, const struct id16 *patient,
+                             const struct id16 *class_id, uint32_t *out_epoch)
 {
     const struct srs_state *s = user;
     scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(s->db, "SELECT epoch FROM class WHERE patient = ? AND class = ? ORDER BY epoch DESC LIMIT 1");
+        srs_db_query(s->db, "SELECT epoch FROM class WHERE patient = ? AND class = ? "
+                            "ORDER BY epoch DESC LIMIT 1");
     int rc;
 
     srs_db_bind_id(&q, patient);
@@ -71,11 +74,13 @@ static int get_epoch_current(void *user, const struct id16 *patient, const struc
     return rc;
 }
 
-static int get_class(void *user, const struct class_ctx *ctx, struct ledger_class *out_class)
+static int get_class(void *user, const struct class_ctx *ctx,
+                     struct ledger_class *out_class)
 {
     const struct srs_state *s = user;
-    scoped(srs_db_end) struct srs_stmt q = srs_db_query(
-        s->db, "SELECT a, state, held_s FROM class WHERE patient = ? AND class = ? AND epoch = ?");
+    scoped(srs_db_end) struct srs_stmt q =
+        srs_db_query(s->db, "SELECT a, state, held_s FROM class WHERE patient = ? AND "
+                            "class = ? AND epoch = ?");
     struct ledger_class found = { .ctx = *ctx };
     int rc;
 
@@ -93,12 +98,13 @@ static int get_class(void *user, const struct class_ctx *ctx, struct ledger_clas
     return rc;
 }
 
-static int find_write_grant(void *user, const struct class_ctx *ctx, const struct id16 *writer,
-                            const struct digest *card)
+static int find_write_grant(void *user, const struct class_ctx *ctx,
+                            const struct id16 *writer, const struct digest *card)
 {
     const struct srs_state *s = user;
     scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(s->db, "SELECT 1 FROM grants WHERE patient = ? AND class = ? AND epoch = ? AND reader = ?"
+        srs_db_query(s->db, "SELECT 1 FROM grants WHERE patient = ? AND class = ? AND "
+                            "epoch = ? AND reader = ?"
                             " AND card = ? AND rights = ? AND is_revoked = 0");
 
     srs_db_bind_id(&q, &ctx->patient);
@@ -110,10 +116,12 @@ static int find_write_grant(void *user, const struct class_ctx *ctx, const struc
     return srs_db_first(&q);
 }
 
-int srs_state_get_grant(const struct srs_state *s, const struct id16 *grant, struct srs_grant *out_grant)
+int srs_state_get_grant(const struct srs_state *s, const struct id16 *grant,
+                        struct srs_grant *out_grant)
 {
-    scoped(srs_db_end) struct srs_stmt q =
-        srs_db_query(s->db, "SELECT bytes, is_revoked, opens, slot, box FROM grants WHERE grant_id = ?");
+    scoped(srs_db_end) struct srs_stmt q = srs_db_query(
+        s->db,
+        "SELECT bytes, is_revoked, opens, slot, box FROM grants WHERE grant_id = ?");
     struct srs_grant g = { 0 };
     int rc;
 
@@ -135,9 +143,11 @@ int srs_state_get_grant(const struct srs_state *s, const struct id16 *grant, str
     return rc;
 }
 
-int srs_state_add_opens(const struct srs_state *s, const struct id16 *grant, uint64_t count)
+int srs_state_add_opens(const struct srs_state *s, const struct id16 *grant,
+                        uint64_t count)
 {
-    struct srs_stmt q = srs_db_query(s->db, "UPDATE grants SET opens = opens + ? WHERE grant_id = ?");
+    struct srs_stmt q =
+        srs_db_query(s->db, "UPDATE grants SET opens = opens + ? WHERE grant_id = ?");
 
     srs_db_bind_u64(&q, count);
     srs_db_bind_id(&q, grant);
@@ -160,12 +170,14 @@ static int get_grant(void *user, const struct id16 *patient, const struct id16 *
     return 0;
 }
 
-int srs_state_get_header(const struct srs_state *s, const struct id16 *patient, const struct id16 *file,
-                         struct srs_header *out_header)
+int srs_state_get_header(const struct srs_state *s, const struct id16 *patient,
+                         const struct id16 *file, struct srs_header *out_header)
 {
     scoped(srs_db_end) struct srs_stmt q = srs_db_query(
-        s->db, "SELECT class, epoch, gen, hash, w FROM header WHERE patient = ? AND file = ?");
-    struct srs_header h = { .ctx = { .class_ctx = { .patient = *patient }, .file = *file } };
+        s->db,
+        "SELECT class, epoch, gen, hash, w FROM header WHERE patient = ? AND file = ?");
+    struct srs_header h = { .ctx = { .class_ctx = { .patient = *patient },
+                                     .file = *file } };
     int rc;
 
     srs_db_bind_id(&q, patient);
@@ -173,7 +185,8 @@ int srs_state_get_header(const struct srs_state *s, const struct id16 *patient, 
     rc = srs_db_first(&q);
     if (rc < 0)
         return rc;
-    srs_db_col_bytes(&q, 0, h.ctx.class_ctx.class_id.b, sizeof h.ctx.class_ctx.class_id.b, &rc);
+    srs_db_col_bytes(&q, 0, h.ctx.class_ctx.class_id.b, sizeof h.ctx.class_ctx.class_id.b,
+                     &rc);
     h.ctx.class_ctx.epoch = (uint32_t)srs_db_col_u64(&q, 1);
     h.ctx.hdr_gen = (uint32_t)srs_db_col_u64(&q, 2);
     srs_db_col_bytes(&q, 3, h.hash.b, sizeof h.hash.b, &rc);
@@ -194,8 +207,8 @@ static int get_header(void *user, const struct id16 *patient, const struct id16 
     return rc;
 }
 
-static int get_content_version(void *user, const struct id16 *patient, const struct id16 *file,
-                               uint64_t *out_version)
+static int get_content_version(void *user, const struct id16 *patient,
+                               const struct id16 *file, uint64_t *out_version)
 {
     const struct srs_state *s = user;
     scoped(srs_db_end) struct srs_stmt q =
@@ -215,7 +228,8 @@ static int get_last_n(void *user, const struct id16 *patient, const struct id16 
 {
     const struct srs_state *s = user;
     scoped(srs_db_end) struct srs_stmt q = srs_db_query(
-        s->db, "SELECT n FROM lane WHERE patient = ? AND writer = ? AND host = ? AND lane = ?");
+        s->db,
+        "SELECT n FROM lane WHERE patient = ? AND writer = ? AND host = ? AND lane = ?");
     int rc;
 
     srs_db_bind_id(&q, patient);
@@ -230,10 +244,12 @@ static int get_last_n(void *user, const struct id16 *patient, const struct id16 
 
 /* ---- changes of the ledger ---- */
 
-int srs_state_put_entry(const struct srs_state *s, const struct id16 *patient, uint64_t seq,
-                        const struct digest *leaf, struct view bytes, bool is_stored)
+int srs_state_put_entry(const struct srs_state *s, const struct id16 *patient,
+                        uint64_t seq, const struct digest *leaf, struct view bytes,
+                        bool is_stored)
 {
-    struct srs_stmt q = srs_db_query(s->db, "INSERT INTO entry(patient, seq, is_stored, bytes) VALUES(?,?,?,?)");
+    struct srs_stmt q = srs_db_query(
+        s->db, "INSERT INTO entry(patient, seq, is_stored, bytes) VALUES(?,?,?,?)");
     int rc;
 
     srs_db_bind_id(&q, patient);
@@ -243,7 +259,8 @@ int srs_state_put_entry(const struct srs_state *s, const struct id16 *patient, u
     rc = srs_db_run(&q);
     if (rc < 0)
         return rc;
-    q = srs_db_query(s->db, "INSERT OR REPLACE INTO head(patient, seq, leaf) VALUES(?,?,?)");
+    q = srs_db_query(s->db,
+                     "INSERT OR REPLACE INTO head(patient, seq, leaf) VALUES(?,?,?)");
     srs_db_bind_id(&q, patient);
     srs_db_bind_u64(&q, seq);
     srs_db_bind_digest(&q, leaf);
@@ -251,17 +268,19 @@ int srs_state_put_entry(const struct srs_state *s, const struct id16 *patient, u
 }
 
 /* Only verify_entry_apply asks for this: an import, whose entries come from the bucket. */
-static int put_head(void *user, const struct id16 *patient, uint64_t seq, const struct digest *leaf,
-                    struct view entry_bytes)
+static int put_head(void *user, const struct id16 *patient, uint64_t seq,
+                    const struct digest *leaf, struct view entry_bytes)
 {
     return srs_state_put_entry(user, patient, seq, leaf, entry_bytes, true);
 }
 
-static int put_card(void *user, const struct id16 *patient, const struct card *card, struct view bytes)
+static int put_card(void *user, const struct id16 *patient, const struct card *card,
+                    struct view bytes)
 {
     const struct srs_state *s = user;
-    struct srs_stmt q =
-        srs_db_query(s->db, "UPDATE card SET is_newest = 0 WHERE patient = ? AND user = ? AND is_newest = 1");
+    struct srs_stmt q = srs_db_query(
+        s->db,
+        "UPDATE card SET is_newest = 0 WHERE patient = ? AND user = ? AND is_newest = 1");
     int rc;
 
     srs_db_bind_id(&q, patient);
@@ -269,8 +288,8 @@ static int put_card(void *user, const struct id16 *patient, const struct card *c
     rc = srs_db_run(&q);
     if (rc < 0)
         return rc;
-    q = srs_db_query(s->db,
-                     "INSERT OR REPLACE INTO card(hash, patient, user, is_newest, bytes) VALUES(?,?,?,1,?)");
+    q = srs_db_query(s->db, "INSERT OR REPLACE INTO card(hash, patient, user, is_newest, "
+                            "bytes) VALUES(?,?,?,1,?)");
     srs_db_bind_digest(&q, &card->hash);
     srs_db_bind_id(&q, patient);
     srs_db_bind_id(&q, &card->user);
@@ -282,7 +301,8 @@ static int put_class(void *user, const struct class_record *record, struct view 
 {
     const struct srs_state *s = user;
     struct srs_stmt q = srs_db_query(
-        s->db, "INSERT INTO class(patient, class, epoch, a, state, held_s) VALUES(?,?,?,?,?,0)");
+        s->db,
+        "INSERT INTO class(patient, class, epoch, a, state, held_s) VALUES(?,?,?,?,?,0)");
 
     (void)bytes;
     srs_db_bind_id(&q, &record->ctx.patient);
@@ -293,12 +313,13 @@ static int put_class(void *user, const struct class_record *record, struct view 
     return srs_db_run(&q);
 }
 
-static int put_epoch_state(void *user, const struct class_ctx *ctx, enum ledger_epoch_state state,
-                           uint64_t time_s)
+static int put_epoch_state(void *user, const struct class_ctx *ctx,
+                           enum ledger_epoch_state state, uint64_t time_s)
 {
     const struct srs_state *s = user;
-    struct srs_stmt q = srs_db_query(
-        s->db, "UPDATE class SET state = ?, held_s = ? WHERE patient = ? AND class = ? AND epoch = ?");
+    struct srs_stmt q =
+        srs_db_query(s->db, "UPDATE class SET state = ?, held_s = ? WHERE patient = ? "
+                            "AND class = ? AND epoch = ?");
 
     srs_db_bind_u64(&q, state);
     srs_db_bind_u64(&q, time_s);
@@ -311,9 +332,10 @@ static int put_epoch_state(void *user, const struct class_ctx *ctx, enum ledger_
 static int put_grant(void *user, const struct grant *grant, struct view bytes)
 {
     const struct srs_state *s = user;
-    struct srs_stmt q =
-        srs_db_query(s->db, "INSERT INTO grants(grant_id, patient, class, epoch, reader, card, rights,"
-                            " is_revoked, opens, slot, box, bytes) VALUES(?,?,?,?,?,?,?,0,0,NULL,NULL,?)");
+    struct srs_stmt q = srs_db_query(
+        s->db,
+        "INSERT INTO grants(grant_id, patient, class, epoch, reader, card, rights,"
+        " is_revoked, opens, slot, box, bytes) VALUES(?,?,?,?,?,?,?,0,0,NULL,NULL,?)");
 
     srs_db_bind_id(&q, &grant->ctx.grant);
     srs_db_bind_id(&q, &grant->ctx.class_ctx.patient);
@@ -329,8 +351,8 @@ static int put_grant(void *user, const struct grant *grant, struct view bytes)
 static int put_revoke(void *user, const struct id16 *patient, const struct revoke *revoke)
 {
     const struct srs_state *s = user;
-    struct srs_stmt q =
-        srs_db_query(s->db, "UPDATE grants SET is_revoked = 1 WHERE grant_id = ? AND patient = ?");
+    struct srs_stmt q = srs_db_query(
+        s->db, "UPDATE grants SET is_revoked = 1 WHERE grant_id = ? AND patient = ?");
 
     srs_db_bind_id(&q, &revoke->grant);
     srs_db_bind_id(&q, patient);
@@ -338,7 +360,8 @@ static int put_revoke(void *user, const struct id16 *patient, const struct revok
 }
 
 /* W = E + V is computed here once, so that an open is one multiplication. */
-static int put_header(void *user, const struct file_ctx *ctx, const struct digest *hash, struct view bytes)
+static int put_header(void *user, const struct file_ctx *ctx, const struct digest *hash,
+                      struct view bytes)
 {
     const struct srs_state *s = user;
     struct header h;
@@ -350,8 +373,9 @@ static int put_header(void *user, const struct file_ctx *ctx, const struct diges
         rc = pre_capsule_w(&h.capsule, &w);
     if (rc < 0)
         return rc;
-    q = srs_db_query(s->db, "INSERT OR REPLACE INTO header(patient, file, class, epoch, gen, hash, w)"
-                            " VALUES(?,?,?,?,?,?,?)");
+    q = srs_db_query(
+        s->db, "INSERT OR REPLACE INTO header(patient, file, class, epoch, gen, hash, w)"
+               " VALUES(?,?,?,?,?,?,?)");
     srs_db_bind_id(&q, &ctx->class_ctx.patient);
     srs_db_bind_id(&q, &ctx->file);
     srs_db_bind_id(&q, &ctx->class_ctx.class_id);
@@ -362,10 +386,12 @@ static int put_header(void *user, const struct file_ctx *ctx, const struct diges
     return srs_db_run(&q);
 }
 
-static int put_seal(void *user, const struct class_ctx *ctx, const struct seal_change *seal)
+static int put_seal(void *user, const struct class_ctx *ctx,
+                    const struct seal_change *seal)
 {
     const struct srs_state *s = user;
-    struct srs_stmt q = srs_db_query(s->db, "INSERT OR REPLACE INTO seal(patient, file, version) VALUES(?,?,?)");
+    struct srs_stmt q = srs_db_query(
+        s->db, "INSERT OR REPLACE INTO seal(patient, file, version) VALUES(?,?,?)");
 
     srs_db_bind_id(&q, &ctx->patient);
     srs_db_bind_id(&q, &seal->file);
@@ -377,8 +403,9 @@ static int put_last_n(void *user, const struct id16 *patient, const struct id16 
                       const struct id16 *host, enum op_lane lane, uint64_t n)
 {
     const struct srs_state *s = user;
-    struct srs_stmt q =
-        srs_db_query(s->db, "INSERT OR REPLACE INTO lane(patient, writer, host, lane, n) VALUES(?,?,?,?,?)");
+    struct srs_stmt q = srs_db_query(
+        s->db,
+        "INSERT OR REPLACE INTO lane(patient, writer, host, lane, n) VALUES(?,?,?,?,?)");
 
     srs_db_bind_id(&q, patient);
     srs_db_bind_id(&q, writer);

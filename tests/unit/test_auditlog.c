@@ -65,7 +65,9 @@ static struct kept *fill(void)
     k->store = (struct auditlog_store){ { k, get_node, put_node }, put_row, get_row };
     CHECK_EQ(auditlog_load(&k->store, 0, k->key, &k->log), 0);
     for (size_t i = 0; i < ROWS; i++) {
-        const struct event e = { .type = EVENT_OPEN, .time_s = 100 + i, .patient = patient_of(i) };
+        const struct event e = { .type = EVENT_OPEN,
+                                 .time_s = 100 + i,
+                                 .patient = patient_of(i) };
 
         CHECK_EQ(auditlog_append(&k->log, &e, 1000 + i, NULL), 0);
     }
@@ -88,7 +90,8 @@ static struct checkpoint head_at(struct kept *k, uint64_t size)
 
 /* All rows as somebody fetched them; whose NULL: the administrator. */
 static struct auditcheck_report check_all(struct kept *k, const struct id16 *whose,
-                                          const struct checkpoint *heads, size_t head_count, size_t rows)
+                                          const struct checkpoint *heads,
+                                          size_t head_count, size_t rows)
 {
     scoped(auditcheck_free) struct auditcheck *c = NULL;
     struct writer w;

@@ -67,7 +67,8 @@ struct bench {
     struct writer last_entry;
 };
 
-static void on_entry(void *user, const struct id16 *patient, uint64_t seq, struct view entry)
+static void on_entry(void *user, const struct id16 *patient, uint64_t seq,
+                     struct view entry)
 {
     struct bench *b = user;
 
@@ -87,8 +88,8 @@ static void on_checkpoint(void *user, uint64_t size, struct view note)
     atomic_fetch_add(&b->checkpoints, 1);
 }
 
-static int load_object(void *user, const struct id16 *patient, const struct digest *id, uint8_t **out_p,
-                       size_t *out_n)
+static int load_object(void *user, const struct id16 *patient, const struct digest *id,
+                       uint8_t **out_p, size_t *out_n)
 {
     struct bench *b = user;
 
@@ -137,11 +138,15 @@ static void approve_srs(struct bench *b)
     tiny_approve(srs, view_of(request, n), authority->sign, &authority->card.ed);
     free(request);
     CHECK_EQ(fdio_save(b->fd, "srs.card", view_of(srs->bytes, srs->n), 0644), 0);
-    CHECK_EQ(fdio_save(b->fd, "authority.card", view_of(authority->bytes, authority->n), 0644), 0);
-    b->realm.anchor = (struct verify_anchor){ authority->card.ed, srs->card.ed, srs->card.hash };
+    CHECK_EQ(
+        fdio_save(b->fd, "authority.card", view_of(authority->bytes, authority->n), 0644),
+        0);
+    b->realm.anchor =
+        (struct verify_anchor){ authority->card.ed, srs->card.ed, srs->card.hash };
 }
 
-static int ask(struct bench *b, enum srs_ask what, bool is_admin, struct view payload, struct writer *out);
+static int ask(struct bench *b, enum srs_ask what, bool is_admin, struct view payload,
+               struct writer *out);
 static int push_one(struct bench *b, struct tiny_op *t, const struct tiny_person *by,
                     const struct tiny_grant *grant);
 
@@ -224,7 +229,8 @@ static int reply_wait(struct reply *r)
     return r->status;
 }
 
-static int ask(struct bench *b, enum srs_ask what, bool is_admin, struct view payload, struct writer *out)
+static int ask(struct bench *b, enum srs_ask what, bool is_admin, struct view payload,
+               struct writer *out)
 {
     const struct srs_peer peer = { .uid = 1000, .is_admin = is_admin };
     struct reply r;
@@ -275,18 +281,20 @@ static int entries_of(struct bench *b)
     return atomic_load(&b->entries);
 }
 
-static struct tiny_op *grant_op(struct bench *b, const struct tiny_person *to, const struct grant *wish,
-                                struct tiny_grant *out)
+static struct tiny_op *grant_op(struct bench *b, const struct tiny_person *to,
+                                const struct grant *wish, struct tiny_grant *out)
 {
     const struct class_ctx wide = { .patient = b->realm.patient };
     struct tiny_op *t = tiny_op_new(&wide);
 
     tiny_put_card(t, to);
-    *out = tiny_put_grant(t, &b->realm.labs, &b->realm.owner, to, &b->realm.srs.card.b, wish);
+    *out = tiny_put_grant(t, &b->realm.labs, &b->realm.owner, to, &b->realm.srs.card.b,
+                          wish);
     return t;
 }
 
-static struct tiny_grant grant(struct bench *b, const struct tiny_person *to, enum grant_rights rights)
+static struct tiny_grant grant(struct bench *b, const struct tiny_person *to,
+                               enum grant_rights rights)
 {
     const struct grant wish = tiny_wish(rights);
     struct tiny_grant g;
@@ -307,7 +315,9 @@ static struct made_file make_file(struct bench *b, const char *name)
     struct made_file f = { .id = random_id(), .row = random_id() };
 
     writer_init(&f.header);
-    CHECK_EQ(push_one(b, tiny_create(&b->realm.labs, name, &f.id, &f.row, &f.header), &b->realm.owner, NULL), 0);
+    CHECK_EQ(push_one(b, tiny_create(&b->realm.labs, name, &f.id, &f.row, &f.header),
+                      &b->realm.owner, NULL),
+             0);
     return f;
 }
 
@@ -331,7 +341,8 @@ struct wish {
     struct id16 req; /* zero: a new one */
 };
 
-static struct open_file open_file_of(const struct bench *b, const struct made_file *f, enum open_why why)
+static struct open_file open_file_of(const struct bench *b, const struct made_file *f,
+                                     enum open_why why)
 {
     return (struct open_file){ .ctx = { b->realm.labs.ctx, f->id, 1 },
                                .header = header_digest(writer_done(&f->header)),
@@ -362,7 +373,8 @@ static void write_open(const struct wish *w, struct writer *out)
     writer_fini(&request);
 }
 
-static int open_files(struct bench *b, const struct wish *w, struct open_answer *out_answer)
+static int open_files(struct bench *b, const struct wish *w,
+                      struct open_answer *out_answer)
 {
     struct writer payload, answer;
     int rc;
@@ -397,10 +409,12 @@ static int verdict(struct bench *b, const struct wish *w)
     return rc;
 }
 
-static int open_one(struct bench *b, const struct tiny_grant *g, const struct tiny_person *by,
-                    const struct made_file *f)
+static int open_one(struct bench *b, const struct tiny_grant *g,
+                    const struct tiny_person *by, const struct made_file *f)
 {
-    const struct wish w = { .grant = g, .by = by, .files = { open_file_of(b, f, OPEN_WHY_OPEN) }, .count = 1 };
+    const struct wish w = {
+        .grant = g, .by = by, .files = { open_file_of(b, f, OPEN_WHY_OPEN) }, .count = 1
+    };
 
     return verdict(b, &w);
 }
@@ -422,8 +436,8 @@ static struct checkpoint head_of(struct bench *b)
     return c;
 }
 
-static int fetch_audit(struct bench *b, uint64_t from, uint32_t count, struct view proof, bool is_admin,
-                       struct writer *out)
+static int fetch_audit(struct bench *b, uint64_t from, uint32_t count, struct view proof,
+                       bool is_admin, struct writer *out)
 {
     struct writer payload;
     int rc;
@@ -497,15 +511,19 @@ TEST(srs__releases_what_the_reader_can_open)
     tiny_put_inode(t, labs, &file, 1);
     header_change_encode(&change, tiny_op_add(t, CHANGE_HEADER));
     CHECK_EQ(push_one(b, t, &b->realm.owner, NULL), 0);
-    w.files[0] = (struct open_file){ { labs->ctx, file, 1 }, header_digest(change.header), OPEN_WHY_OPEN };
+    w.files[0] = (struct open_file){ { labs->ctx, file, 1 },
+                                     header_digest(change.header),
+                                     OPEN_WHY_OPEN };
     CHECK_EQ(open_files(b, &w, &answer), 0);
     CHECK_EQ(answer.items[0].rc, 0);
     CHECK_EQ(answer.lease_s, 300);
     CHECK_EQ(header_decode(change.header, &h), 0);
-    CHECK_EQ(pre_reader_grant_key(b->realm.reader.b, &g.grant.ctx, &g.grant.a, &g.grant.b, &g.grant.x,
-                                  &g.grant.r, d),
+    CHECK_EQ(pre_reader_grant_key(b->realm.reader.b, &g.grant.ctx, &g.grant.a, &g.grant.b,
+                                  &g.grant.x, &g.grant.r, d),
              0);
-    CHECK_EQ(pre_reader_decaps(d, &h.ctx, &g.grant.a, &h.capsule, &answer.items[0].w1, &h.commit, mine), 0);
+    CHECK_EQ(pre_reader_decaps(d, &h.ctx, &g.grant.a, &h.capsule, &answer.items[0].w1,
+                               &h.commit, mine),
+             0);
     CHECK_BYTES(mine->b, kek->b, sizeof kek->b);
     open_answer_fini(&answer);
     secret_free(kek);
@@ -562,7 +580,8 @@ TEST(srs__refuses_what_is_not_the_ledgers)
     w.files[0] = open_file_of(b, &ghost, OPEN_WHY_OPEN);
     CHECK_EQ(verdict(b, &w), PHR_E_NO_HEADER);
     w.files[0] = open_file_of(b, &f, OPEN_WHY_OPEN);
-    w.files[0].header = header_digest(writer_done(&other.header)); /* another file's capsule */
+    w.files[0].header =
+        header_digest(writer_done(&other.header)); /* another file's capsule */
     CHECK_EQ(verdict(b, &w), PHR_E_STALE_HEADER);
     w.files[0] = open_file_of(b, &f, OPEN_WHY_OPEN);
     w.files[0].ctx.class_ctx.class_id.b[0] ^= 1;
@@ -723,7 +742,8 @@ TEST(srs__retire_takes_the_keys_of_an_epoch)
     t = tiny_op_new(&old);
     tiny_put_epoch(t, &next, &b->realm.owner, &object);
     CHECK_EQ(push_one(b, t, &b->realm.owner, NULL), 0);
-    CHECK_EQ(open_one(b, &g, &b->realm.reader, &f), 0); /* the old epoch's key stays until it is retired */
+    CHECK_EQ(open_one(b, &g, &b->realm.reader, &f),
+             0); /* the old epoch's key stays until it is retired */
     t = tiny_op_new(&old);
     tiny_put_ctx(t, CHANGE_RETIRE_EPOCH, &old);
     CHECK_EQ(push_one(b, t, &b->realm.owner, NULL), 0);
@@ -773,7 +793,9 @@ static void change_epoch_with_a_store_that_hangs(bool is_closed)
     write_push(&payload, &op);
     reply_init(&reply, &answer);
     pthread_mutex_lock(&b->store);
-    CHECK_EQ(srs_submit(b->srs, SRS_OP_PUSH, &peer, writer_done(&payload), on_reply, &reply), 0);
+    CHECK_EQ(
+        srs_submit(b->srs, SRS_OP_PUSH, &peer, writer_done(&payload), on_reply, &reply),
+        0);
     for (size_t i = 0; i < 10; i++)
         CHECK_EQ(open_one(b, &g, &b->realm.reader, &f), 0);
     CHECK(!reply.is_done);
@@ -818,7 +840,8 @@ TEST(srs__places_several_ops_of_a_push_and_leaves_no_trace_of_refused_ones)
     writer_init(&answer);
     writer_u16(&payload, 3);
     for (size_t i = 0; i < 3; i++) {
-        static const char *const names[] = { "x", "x", "y" }; /* the second is one too many */
+        static const char *const names[] = { "x", "x",
+                                             "y" }; /* the second is one too many */
         struct signed_op op;
 
         ids[2 * i] = random_id();
@@ -888,7 +911,8 @@ TEST(srs__ledger_fetch_verifies_and_rebuilds)
     for (uint16_t i = 0; i < count; i++)
         CHECK_EQ(srs_import_entry(b->srs, entries[i]), 0);
     CHECK_EQ(srs_import_entry(b->srs, entries[2]), PHR_E_FORK);
-    CHECK_EQ(open_one(b, &g, &b->realm.reader, &f), PHR_E_NO_GRANT); /* keys are in no bucket */
+    CHECK_EQ(open_one(b, &g, &b->realm.reader, &f),
+             PHR_E_NO_GRANT); /* keys are in no bucket */
     CHECK(!has_slot_keys(b));
     g = grant(b, &b->realm.reader, GRANT_R);
     CHECK_EQ(open_one(b, &g, &b->realm.reader, &f), 0);
@@ -898,7 +922,8 @@ TEST(srs__ledger_fetch_verifies_and_rebuilds)
     bench_free(b);
 }
 
-static int count_unstored(void *user, const struct id16 *patient, uint64_t seq, struct view entry)
+static int count_unstored(void *user, const struct id16 *patient, uint64_t seq,
+                          struct view entry)
 {
     (void)patient;
     (void)seq;
@@ -936,7 +961,10 @@ TEST(srs__proves_a_released_point_and_no_other)
     struct bench *b = bench_new();
     struct made_file f = make_file(b, "a");
     struct tiny_grant g = grant(b, &b->realm.reader, GRANT_R);
-    struct wish w = { .grant = &g, .by = &b->realm.reader, .files = { open_file_of(b, &f, OPEN_WHY_OPEN) }, .count = 1 };
+    struct wish w = { .grant = &g,
+                      .by = &b->realm.reader,
+                      .files = { open_file_of(b, &f, OPEN_WHY_OPEN) },
+                      .count = 1 };
     struct open_answer answer;
     uint8_t ctx[FILE_CTX_BYTES];
     struct writer payload, reply;
@@ -958,8 +986,8 @@ TEST(srs__proves_a_released_point_and_no_other)
     memcpy(proof.z, reply.p + 32, 32);
     CHECK_EQ(header_decode(writer_done(&f.header), &h), 0);
     CHECK_EQ(pre_capsule_w(&h.capsule, &p), 0);
-    CHECK_EQ(pre_check_proof(&proof, &w.files[0].ctx, &g.grant.ctx.grant, &g.grant.a, &g.grant.r, &p,
-                             &answer.items[0].w1),
+    CHECK_EQ(pre_check_proof(&proof, &w.files[0].ctx, &g.grant.ctx.grant, &g.grant.a,
+                             &g.grant.r, &p, &answer.items[0].w1),
              0);
     memcpy(payload.p + FILE_CTX_BYTES + 16, g.grant.a.b, 32);
     CHECK_EQ(ask(b, SRS_PROVE, false, writer_done(&payload), &reply), PHR_E_POINT);
@@ -985,19 +1013,25 @@ struct spool {
 
 static void spool_add(struct spool *s, struct bench *b)
 {
-    const struct event e = { .type = EVENT_OPEN, .host = s->host, .patient = b->realm.patient };
+    const struct event e = { .type = EVENT_OPEN,
+                             .host = s->host,
+                             .patient = b->realm.patient };
     struct writer plain;
 
     writer_init(&plain);
     CHECK_EQ(event_encode(&e, &plain), 0);
     s->starts[s->n] = s->records.n;
-    CHECK_EQ(spool_record_seal(s->key, &s->host, s->n, &s->prev, writer_done(&plain), &s->records), 0);
-    s->prev = digest_sha256(view_of(s->records.p + s->starts[s->n], s->records.n - s->starts[s->n]));
+    CHECK_EQ(spool_record_seal(s->key, &s->host, s->n, &s->prev, writer_done(&plain),
+                               &s->records),
+             0);
+    s->prev = digest_sha256(
+        view_of(s->records.p + s->starts[s->n], s->records.n - s->starts[s->n]));
     s->n++;
     writer_fini(&plain);
 }
 
-static int spool_push(struct bench *b, const struct spool *s, uint64_t from, uint64_t to, uint64_t *out_next)
+static int spool_push(struct bench *b, const struct spool *s, uint64_t from, uint64_t to,
+                      uint64_t *out_next)
 {
     struct writer payload, answer;
     struct reader r;
@@ -1027,7 +1061,8 @@ TEST(srs__takes_spooled_events_once_and_notices_gaps)
     UNUSED_STATE;
     random_fill(s.key->b, sizeof s.key->b);
     writer_init(&s.records);
-    CHECK_EQ(spool_header_encode(&s.host, s.no, &b->realm.srs.card.b, s.key, s.header), 0);
+    CHECK_EQ(spool_header_encode(&s.host, s.no, &b->realm.srs.card.b, s.key, s.header),
+             0);
     for (size_t i = 0; i < 10; i++)
         spool_add(&s, b);
     CHECK_EQ(spool_push(b, &s, 0, 3, &next), 0);
@@ -1115,7 +1150,9 @@ TEST(srs__signs_heads_that_contain_each_other)
     for (size_t i = 0; i < proof.count; i++)
         reader_bytes(&r, proof.hashes[i].b, 32);
     CHECK(reader_done(&r));
-    CHECK_EQ(tree_check_consistency(before.size, &before.root, after.size, &after.root, &proof), 0);
+    CHECK_EQ(tree_check_consistency(before.size, &before.root, after.size, &after.root,
+                                    &proof),
+             0);
     writer_fini(&payload);
     writer_fini(&answer);
     writer_fini(&f.header);
@@ -1197,7 +1234,10 @@ TEST(srs__concurrent_opens_share_syncs)
     struct bench *b = bench_new();
     struct made_file f = make_file(b, "a");
     struct tiny_grant g = grant(b, &b->realm.reader, GRANT_R);
-    const struct wish w = { .grant = &g, .by = &b->realm.reader, .files = { open_file_of(b, &f, OPEN_WHY_OPEN) }, .count = 1 };
+    const struct wish w = { .grant = &g,
+                            .by = &b->realm.reader,
+                            .files = { open_file_of(b, &f, OPEN_WHY_OPEN) },
+                            .count = 1 };
     const struct srs_peer peer = { .uid = 1000 };
     struct reply replies[OPENS];
     struct writer payloads[OPENS], answers[OPENS];
@@ -1212,7 +1252,9 @@ TEST(srs__concurrent_opens_share_syncs)
     }
     syncs = atomic_load(&sync_count);
     for (size_t i = 0; i < OPENS; i++)
-        CHECK_EQ(srs_submit(b->srs, SRS_OPEN, &peer, writer_done(&payloads[i]), on_reply, &replies[i]), 0);
+        CHECK_EQ(srs_submit(b->srs, SRS_OPEN, &peer, writer_done(&payloads[i]), on_reply,
+                            &replies[i]),
+                 0);
     for (size_t i = 0; i < OPENS; i++) {
         struct open_answer a;
 
@@ -1243,8 +1285,11 @@ TEST(srs__releases_nothing_when_the_record_cannot_be_written)
     UNUSED_STATE;
     atomic_store(&sync_fails, 1);
     CHECK_EQ(open_one(b, &g, &b->realm.reader, &f), PHR_E_AUDIT);
-    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, view_of("", 0), NULL), 0); /* who only reads is answered */
-    CHECK_EQ(push_one(b, tiny_create(&b->realm.labs, "b", &file, &row, NULL), &b->realm.owner, NULL), PHR_E_AUDIT);
+    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, view_of("", 0), NULL),
+             0); /* who only reads is answered */
+    CHECK_EQ(push_one(b, tiny_create(&b->realm.labs, "b", &file, &row, NULL),
+                      &b->realm.owner, NULL),
+             PHR_E_AUDIT);
     t = grant_op(b, &b->realm.writer, &wish, &refused);
     CHECK_EQ(push_one(b, t, &b->realm.owner, &refused), PHR_E_AUDIT);
     CHECK_EQ(revoke_grant(b, &g.grant.ctx.grant), PHR_E_AUDIT);
@@ -1252,7 +1297,9 @@ TEST(srs__releases_nothing_when_the_record_cannot_be_written)
     CHECK_EQ(entries_of(b), entries);
     CHECK_EQ(open_one(b, &g, &b->realm.reader, &f), 0); /* was not revoked */
     CHECK_EQ(open_one(b, &refused, &b->realm.writer, &f), PHR_E_NO_GRANT);
-    CHECK_EQ(push_one(b, tiny_create(&b->realm.labs, "b", &file, &row, NULL), &b->realm.owner, NULL), 0);
+    CHECK_EQ(push_one(b, tiny_create(&b->realm.labs, "b", &file, &row, NULL),
+                      &b->realm.owner, NULL),
+             0);
     CHECK_EQ(check_log(b, EVENT_RELEASE), 1);
     stop(b);
     CHECK_EQ(start(b), 0);
@@ -1262,7 +1309,8 @@ TEST(srs__releases_nothing_when_the_record_cannot_be_written)
 }
 
 /* What a child does until it is killed at its n-th sync; true when it was not. */
-static bool work_until_killed(struct bench *b, const struct made_file *f, const struct tiny_grant *g, int n)
+static bool work_until_killed(struct bench *b, const struct made_file *f,
+                              const struct tiny_grant *g, int n)
 {
     pid_t pid = fork();
     int status;
@@ -1275,7 +1323,8 @@ static bool work_until_killed(struct bench *b, const struct made_file *f, const 
         atomic_store(&sync_count, 0);
         atomic_store(&sync_kills_at, n);
         g2 = grant(b, &b->realm.writer, GRANT_RW);
-        if (open_one(b, g, &b->realm.reader, f) != 0 || revoke_grant(b, &g2.grant.ctx.grant) != 0)
+        if (open_one(b, g, &b->realm.reader, f) != 0 ||
+            revoke_grant(b, &g2.grant.ctx.grant) != 0)
             _exit(3);
         stop(b);
         _exit(0);
@@ -1320,7 +1369,9 @@ TEST(srs__answers_everything_that_was_queued_before_it_closes)
     UNUSED_STATE;
     for (size_t i = 0; i < JOBS; i++) {
         reply_init(&replies[i], NULL);
-        CHECK_EQ(srs_submit(b->srs, SRS_LEDGER_LIST, &peer, view_of("", 0), on_reply, &replies[i]), 0);
+        CHECK_EQ(srs_submit(b->srs, SRS_LEDGER_LIST, &peer, view_of("", 0), on_reply,
+                            &replies[i]),
+                 0);
     }
     stop(b);
     for (size_t i = 0; i < JOBS; i++)

@@ -18,8 +18,9 @@ static int count_row(void *user, const struct memory_row *row)
     return 0;
 }
 
-static void put_file(const struct ledger_state *s, const struct tiny_class *c, const char *name,
-                     const struct id16 *row, const struct id16 *file, uint64_t version)
+static void put_file(const struct ledger_state *s, const struct tiny_class *c,
+                     const char *name, const struct id16 *row, const struct id16 *file,
+                     uint64_t version)
 {
     struct writer w;
 
@@ -37,7 +38,8 @@ TEST(state_memory__over_a_base_hides_and_adds)
     struct state_memory *below, *above;
     const struct ledger_state *b, *a;
     struct tiny_class c = tiny_class_new(&(struct class_ctx){ { { 1 } }, { { 2 } }, 1 });
-    const struct id16 row = { { 3 } }, file = { { 4 } }, row2 = { { 5 } }, file2 = { { 6 } };
+    const struct id16 row = { { 3 } }, file = { { 4 } }, row2 = { { 5 } },
+                      file2 = { { 6 } };
     const struct id16 tag = name_tag(&c.rows, &c.ctx.class_id, view_text("a"));
     const struct seal_change seal = { .file = file, .content_version = 3 };
     struct counted n = { 0, 0 };

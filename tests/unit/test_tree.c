@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "audit/tree.h"
+#include "base/cursor.h"
 #include "base/hex.h"
 #include "crypto/digest.h"
-#include "base/cursor.h"
 
 enum { SIZES = 65 };
 
@@ -84,7 +84,13 @@ static struct grown *grow(size_t size)
 
 TEST(tree__has_the_known_roots)
 {
-    static const char *const inputs[] = { "", "00", "10", "2021", "3031", "40414243", "5051525354555657",
+    static const char *const inputs[] = { "",
+                                          "00",
+                                          "10",
+                                          "2021",
+                                          "3031",
+                                          "40414243",
+                                          "5051525354555657",
                                           "606162636465666768696a6b6c6d6e6f" };
     static const char *const roots[] = {
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -148,14 +154,18 @@ TEST(tree__proves_every_leaf_in_every_size)
         for (uint64_t i = 0; i < n; i++) {
             CHECK_EQ(tree_prove_inclusion(&g->tree, i, n, &proof), 0);
             CHECK_EQ(tree_check_inclusion(&g->leaves[i], i, n, &g->roots[n], &proof), 0);
-            CHECK_EQ(tree_check_inclusion(&g->leaves[(i + 1) % 64], i, n, &g->roots[n], &proof),
+            CHECK_EQ(tree_check_inclusion(&g->leaves[(i + 1) % 64], i, n, &g->roots[n],
+                                          &proof),
                      PHR_E_AUDIT_BROKEN);
-            CHECK_EQ(tree_check_inclusion(&g->leaves[i], i, n, &g->roots[n - 1], &proof), PHR_E_AUDIT_BROKEN);
+            CHECK_EQ(tree_check_inclusion(&g->leaves[i], i, n, &g->roots[n - 1], &proof),
+                     PHR_E_AUDIT_BROKEN);
             if (n > 1) {
-                CHECK_EQ(tree_check_inclusion(&g->leaves[i], (i + 1) % n, n, &g->roots[n], &proof),
+                CHECK_EQ(tree_check_inclusion(&g->leaves[i], (i + 1) % n, n, &g->roots[n],
+                                              &proof),
                          PHR_E_AUDIT_BROKEN);
                 proof.count--;
-                CHECK_EQ(tree_check_inclusion(&g->leaves[i], i, n, &g->roots[n], &proof), PHR_E_AUDIT_BROKEN);
+                CHECK_EQ(tree_check_inclusion(&g->leaves[i], i, n, &g->roots[n], &proof),
+                         PHR_E_AUDIT_BROKEN);
             }
         }
         CHECK_EQ(tree_prove_inclusion(&g->tree, n, n, &proof), PHR_E_USAGE);
@@ -177,17 +187,21 @@ TEST(tree__proves_that_each_size_contains_each_smaller_one)
                 struct digest other = g->roots[m];
 
                 other.b[5] ^= 1;
-                CHECK_EQ(tree_check_consistency(m, &other, n, &g->roots[n], &proof), PHR_E_AUDIT_BROKEN);
+                CHECK_EQ(tree_check_consistency(m, &other, n, &g->roots[n], &proof),
+                         PHR_E_AUDIT_BROKEN);
             }
             if (m > 0 && proof.count > 0) {
                 proof.hashes[proof.count / 2].b[0] ^= 1;
-                CHECK_EQ(tree_check_consistency(m, &g->roots[m], n, &g->roots[n], &proof), PHR_E_AUDIT_BROKEN);
+                CHECK_EQ(tree_check_consistency(m, &g->roots[m], n, &g->roots[n], &proof),
+                         PHR_E_AUDIT_BROKEN);
                 proof.count = 0;
-                CHECK_EQ(tree_check_consistency(m, &g->roots[m], n, &g->roots[n], &proof), PHR_E_AUDIT_BROKEN);
+                CHECK_EQ(tree_check_consistency(m, &g->roots[m], n, &g->roots[n], &proof),
+                         PHR_E_AUDIT_BROKEN);
             }
         }
     }
-    CHECK_EQ(tree_check_consistency(5, &g->roots[5], 4, &g->roots[4], &proof), PHR_E_AUDIT_BROKEN);
+    CHECK_EQ(tree_check_consistency(5, &g->roots[5], 4, &g->roots[4], &proof),
+             PHR_E_AUDIT_BROKEN);
     CHECK_EQ(tree_prove_consistency(&g->tree, 3, SIZES, &proof), PHR_E_USAGE);
     free(g);
 }

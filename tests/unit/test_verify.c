@@ -13,8 +13,8 @@ struct chain {
     struct writer object; /* what the loader hands out */
 };
 
-static int load_object(void *user, const struct id16 *patient, const struct digest *id, uint8_t **out_p,
-                       size_t *out_n)
+static int load_object(void *user, const struct id16 *patient, const struct digest *id,
+                       uint8_t **out_p, size_t *out_n)
 {
     struct chain *c = user;
 
@@ -92,7 +92,8 @@ static void chain_free(struct chain *c)
     free(c);
 }
 
-static struct tiny_grant grant_to(struct chain *c, const struct tiny_person *p, enum grant_rights rights)
+static struct tiny_grant grant_to(struct chain *c, const struct tiny_person *p,
+                                  enum grant_rights rights)
 {
     const struct grant wish = tiny_wish(rights);
     const struct class_ctx wide = { .patient = c->realm.patient };
@@ -100,12 +101,14 @@ static struct tiny_grant grant_to(struct chain *c, const struct tiny_person *p, 
     struct tiny_grant g;
 
     tiny_put_card(t, p);
-    g = tiny_put_grant(t, &c->realm.labs, &c->realm.owner, p, &c->realm.srs.card.b, &wish);
+    g = tiny_put_grant(t, &c->realm.labs, &c->realm.owner, p, &c->realm.srs.card.b,
+                       &wish);
     CHECK_EQ(push(c, t, &c->realm.owner), 0);
     return g;
 }
 
-static struct tiny_op *create(struct chain *c, const char *name, struct id16 *out_file, struct id16 *out_row)
+static struct tiny_op *create(struct chain *c, const char *name, struct id16 *out_file,
+                              struct id16 *out_row)
 {
     *out_file = random_id();
     *out_row = random_id();
@@ -130,7 +133,8 @@ TEST(verify__genesis_is_the_owners_alone)
     tiny_put_card(t, &c->realm.reader);
     CHECK_EQ(push(c, t, &c->realm.owner), PHR_E_CARD);
     CHECK_EQ(push(c, tiny_genesis(&c->realm), &c->realm.owner), 0);
-    CHECK_EQ(push(c, tiny_genesis(&c->realm), &c->realm.owner), PHR_E_STALE); /* the class is there */
+    CHECK_EQ(push(c, tiny_genesis(&c->realm), &c->realm.owner),
+             PHR_E_STALE); /* the class is there */
     chain_free(c);
 }
 
@@ -147,7 +151,8 @@ TEST(verify__owner_creates_renames_removes)
     tiny_put_dentry(t, labs, &row, &labs->ctx.class_id, "b", &file, 2);
     CHECK_EQ(place(c, t, &c->realm.owner), 0);
     t = tiny_op_new(&labs->ctx);
-    tiny_put_dentry(t, labs, &row, &labs->ctx.class_id, "c", &file, 2); /* replaces what is no more */
+    tiny_put_dentry(t, labs, &row, &labs->ctx.class_id, "c", &file,
+                    2); /* replaces what is no more */
     CHECK_EQ(push(c, t, &c->realm.owner), PHR_E_STALE);
     t = tiny_op_new(&labs->ctx);
     tiny_put_remove(t, &row, 2);
@@ -156,7 +161,8 @@ TEST(verify__owner_creates_renames_removes)
     t = tiny_op_new(&labs->ctx);
     tiny_put_header(t, labs, &file, 2, NULL); /* of a file that is gone */
     CHECK_EQ(push(c, t, &c->realm.owner), PHR_E_STALE);
-    CHECK_EQ(place(c, create(c, "b", &file, &row), &c->realm.owner), 0); /* the name is free again */
+    CHECK_EQ(place(c, create(c, "b", &file, &row), &c->realm.owner),
+             0); /* the name is free again */
     chain_free(c);
 }
 
@@ -198,11 +204,13 @@ TEST(verify__folders_are_there_and_removed_empty)
     struct tiny_op *t = tiny_op_new(&labs->ctx);
 
     UNUSED_STATE;
-    tiny_put_dentry(t, labs, &row, &dir, "x", &file, 1); /* into a folder that is not there */
+    tiny_put_dentry(t, labs, &row, &dir, "x", &file,
+                    1); /* into a folder that is not there */
     tiny_put_inode(t, labs, &file, 1);
     CHECK_EQ(push(c, t, &c->realm.owner), PHR_E_STALE);
     t = tiny_op_new(&labs->ctx);
-    tiny_put_dentry(t, labs, &row, &dir, "x", &file, 1); /* the child first, in the same op */
+    tiny_put_dentry(t, labs, &row, &dir, "x", &file,
+                    1); /* the child first, in the same op */
     tiny_put_inode(t, labs, &file, 1);
     tiny_put_dentry(t, labs, &dir_row, &labs->ctx.class_id, "dir", &dir, 1);
     tiny_put_inode(t, labs, &dir, 1);
@@ -231,7 +239,8 @@ TEST(verify__writers_need_a_live_grant_of_the_class_epoch)
     struct tiny_op *t;
 
     UNUSED_STATE;
-    CHECK_EQ(push(c, create(c, "a", &file, &row), &c->realm.writer), PHR_E_CARD); /* nobody here */
+    CHECK_EQ(push(c, create(c, "a", &file, &row), &c->realm.writer),
+             PHR_E_CARD); /* nobody here */
     ignored(grant_to(c, &c->realm.reader, GRANT_R));
     CHECK_EQ(push(c, create(c, "a", &file, &row), &c->realm.reader), PHR_E_RIGHTS);
     g = grant_to(c, &c->realm.writer, GRANT_RW);
@@ -252,7 +261,8 @@ TEST(verify__writers_need_a_live_grant_of_the_class_epoch)
 TEST(verify__a_new_card_does_not_slip_into_an_old_grant)
 {
     struct chain *c = chain_new();
-    struct tiny_person twin = tiny_person_new(CARD_PERSON, "lab.writer", &c->realm.authority);
+    struct tiny_person twin =
+        tiny_person_new(CARD_PERSON, "lab.writer", &c->realm.authority);
     struct id16 file, row;
 
     UNUSED_STATE;
@@ -310,14 +320,17 @@ TEST(verify__rows_of_another_class_are_out_of_reach)
 {
     struct chain *c = chain_new();
     const struct class_ctx wide = { .patient = c->realm.patient };
-    struct tiny_class notes = tiny_class_new(&(struct class_ctx){ c->realm.patient, random_id(), 1 });
+    struct tiny_class notes =
+        tiny_class_new(&(struct class_ctx){ c->realm.patient, random_id(), 1 });
     struct id16 file, row;
     struct tiny_op *t = tiny_op_new(&wide);
 
     UNUSED_STATE;
     tiny_put_class(t, &notes, &c->realm.owner);
     CHECK_EQ(push(c, t, &c->realm.owner), 0);
-    CHECK_EQ(push(c, tiny_create(&notes, "n", &(struct id16){ { 9 } }, &(struct id16){ { 8 } }, NULL),
+    CHECK_EQ(push(c,
+                  tiny_create(&notes, "n", &(struct id16){ { 9 } },
+                              &(struct id16){ { 8 } }, NULL),
                   &c->realm.owner),
              0);
     ignored(grant_to(c, &c->realm.writer, GRANT_RW)); /* of labs */
@@ -336,15 +349,16 @@ TEST(verify__rows_of_another_class_are_out_of_reach)
     file = random_id();
     row = random_id();
     t = tiny_op_new(&c->realm.labs.ctx);
-    tiny_put_dentry(t, &c->realm.labs, &row, &notes.ctx.class_id, "in", &file, 1); /* into its root */
+    tiny_put_dentry(t, &c->realm.labs, &row, &notes.ctx.class_id, "in", &file,
+                    1); /* into its root */
     tiny_put_inode(t, &c->realm.labs, &file, 1);
     CHECK_EQ(push(c, t, &c->realm.writer), PHR_E_RIGHTS);
     tiny_class_fini(&notes);
     chain_free(c);
 }
 
-static void put_seal(struct tiny_op *t, const struct id16 *file, uint64_t version, uint64_t base,
-                     const struct digest *header)
+static void put_seal(struct tiny_op *t, const struct id16 *file, uint64_t version,
+                     uint64_t base, const struct digest *header)
 {
     struct seal_change seal = { .file = *file,
                                 .content_version = version,
@@ -358,8 +372,8 @@ static void put_seal(struct tiny_op *t, const struct id16 *file, uint64_t versio
     seal_encode(&seal, tiny_op_add(t, CHANGE_SEAL));
 }
 
-static int push_seal(struct chain *c, const struct id16 *file, uint64_t version, uint64_t base,
-                     const struct digest *header)
+static int push_seal(struct chain *c, const struct id16 *file, uint64_t version,
+                     uint64_t base, const struct digest *header)
 {
     struct tiny_op *t = tiny_op_new(&c->realm.labs.ctx);
 
@@ -377,13 +391,16 @@ TEST(verify__seals_follow_each_other_under_the_newest_header)
 
     UNUSED_STATE;
     writer_init(&header);
-    CHECK_EQ(push(c, tiny_create(&c->realm.labs, "a", &file, &row, &header), &c->realm.owner), 0);
+    CHECK_EQ(
+        push(c, tiny_create(&c->realm.labs, "a", &file, &row, &header), &c->realm.owner),
+        0);
     hash = header_digest(writer_done(&header));
     CHECK_EQ(push_seal(c, &none, 1, 0, &hash), PHR_E_STALE);
     CHECK_EQ(push_seal(c, &file, 1, 0, &hash), 0);
     CHECK_EQ(push_seal(c, &file, 1, 0, &hash), PHR_E_STALE);
     CHECK_EQ(push_seal(c, &file, 2, 1, &hash), 0);
-    CHECK_EQ(push_seal(c, &file, 3, 1, &hash), PHR_E_STALE); /* based on what was replaced */
+    CHECK_EQ(push_seal(c, &file, 3, 1, &hash),
+             PHR_E_STALE); /* based on what was replaced */
     header.n = 0;
     t = tiny_op_new(&c->realm.labs.ctx);
     tiny_put_header(t, &c->realm.labs, &file, 2, &header);
@@ -407,7 +424,8 @@ TEST(verify__numbers_rise_in_each_lane)
     t = create(c, "b", &file, &row);
     op = tiny_op_sign(t, &c->realm.owner, &c->realm.host, c->realm.n);
     CHECK_EQ(verify_op(c->state, &c->realm.anchor, &op, 0), PHR_E_STALE);
-    op = tiny_op_sign(t, &c->realm.owner, &c->realm.host, ((uint64_t)OP_LANE_SEAL << 56) + 1);
+    op = tiny_op_sign(t, &c->realm.owner, &c->realm.host,
+                      ((uint64_t)OP_LANE_SEAL << 56) + 1);
     CHECK_EQ(verify_op(c->state, &c->realm.anchor, &op, 0), 0);
     op = tiny_op_sign(t, &c->realm.owner, &(struct id16){ { 3 } }, 1);
     CHECK_EQ(verify_op(c->state, &c->realm.anchor, &op, 0), 0);
@@ -451,11 +469,14 @@ TEST(verify__epoch_change_replaces_rows_and_stales_the_old_epoch)
     CHECK_EQ(push_epoch(c, &next), PHR_E_STALE); /* without a hold */
     CHECK_EQ(push_ctx(c, CHANGE_EPOCH_BEGIN, &old), 0);
     CHECK_EQ(push(c, create(c, "b", &file2, &row2), &c->realm.owner), PHR_E_EPOCH_HELD);
-    CHECK_EQ(push_ctx(c, CHANGE_RETIRE_EPOCH, &old), PHR_E_STALE); /* still the current one */
+    CHECK_EQ(push_ctx(c, CHANGE_RETIRE_EPOCH, &old),
+             PHR_E_STALE); /* still the current one */
     CHECK_EQ(push_epoch(c, &next), 0);
-    CHECK_EQ(push(c, create(c, "b", &file2, &row2), &c->realm.owner), PHR_E_STALE); /* of the old epoch */
+    CHECK_EQ(push(c, create(c, "b", &file2, &row2), &c->realm.owner),
+             PHR_E_STALE); /* of the old epoch */
     t = tiny_op_new(&next.ctx);
-    tiny_put_dentry(t, &next, &row2, &old.class_id, "a", &file2, 1); /* the name lives on under the new tag */
+    tiny_put_dentry(t, &next, &row2, &old.class_id, "a", &file2,
+                    1); /* the name lives on under the new tag */
     tiny_put_inode(t, &next, &file2, 1);
     CHECK_EQ(push(c, t, &c->realm.owner), PHR_E_STALE);
     t = tiny_op_new(&next.ctx);
@@ -504,16 +525,20 @@ TEST(verify__grants_name_the_class_key_and_a_pinned_card)
     struct tiny_op *t = tiny_op_new(&wide);
 
     UNUSED_STATE;
-    ignored(tiny_put_grant(t, &c->realm.labs, &c->realm.owner, &c->realm.reader, &c->realm.srs.card.b, &wish));
+    ignored(tiny_put_grant(t, &c->realm.labs, &c->realm.owner, &c->realm.reader,
+                           &c->realm.srs.card.b, &wish));
     CHECK_EQ(push(c, t, &c->realm.owner), PHR_E_CARD); /* not pinned */
     t = tiny_op_new(&wide);
     tiny_put_card(t, &c->realm.reader);
-    ignored(tiny_put_grant(t, &forged, &c->realm.owner, &c->realm.reader, &c->realm.srs.card.b, &wish));
+    ignored(tiny_put_grant(t, &forged, &c->realm.owner, &c->realm.reader,
+                           &c->realm.srs.card.b, &wish));
     CHECK_EQ(push(c, t, &c->realm.owner), PHR_E_POINT);
     t = tiny_op_new(&wide);
     tiny_put_card(t, &c->realm.reader);
-    ignored(tiny_put_grant(t, &c->realm.labs, &c->realm.reader, &c->realm.reader, &c->realm.srs.card.b, &wish));
-    CHECK_EQ(push(c, t, &c->realm.owner), PHR_E_SIGNATURE); /* signed by the reader himself */
+    ignored(tiny_put_grant(t, &c->realm.labs, &c->realm.reader, &c->realm.reader,
+                           &c->realm.srs.card.b, &wish));
+    CHECK_EQ(push(c, t, &c->realm.owner),
+             PHR_E_SIGNATURE); /* signed by the reader himself */
     tiny_class_fini(&forged);
     chain_free(c);
 }

@@ -35,7 +35,8 @@ struct tiny_person {
     size_t n;
 };
 
-static inline void tiny_approve(struct tiny_person *p, struct view request, const struct sign_key *authority,
+static inline void tiny_approve(struct tiny_person *p, struct view request,
+                                const struct sign_key *authority,
                                 const struct verify_key *authority_pk)
 {
     struct writer w;
@@ -52,7 +53,10 @@ static inline struct tiny_person tiny_person_new(enum card_role role, const char
 {
     struct tiny_person p = { .sign = sign_key_new(), .b = secret_alloc(sizeof *p.b) };
     const uint64_t now_s = clock_realtime_s();
-    struct card c = { .role = role, .not_before_s = now_s - 60, .not_after_s = now_s + TINY_YEAR_S, .serial = 1 };
+    struct card c = { .role = role,
+                      .not_before_s = now_s - 60,
+                      .not_after_s = now_s + TINY_YEAR_S,
+                      .serial = 1 };
     struct writer request;
     struct verify_key pk;
 
@@ -90,7 +94,9 @@ struct tiny_class {
 
 static inline struct tiny_class tiny_class_new(const struct class_ctx *ctx)
 {
-    struct tiny_class c = { .ctx = *ctx, .a = secret_alloc(sizeof *c.a), .nk = secret_alloc(sizeof *c.nk) };
+    struct tiny_class c = { .ctx = *ctx,
+                            .a = secret_alloc(sizeof *c.a),
+                            .nk = secret_alloc(sizeof *c.nk) };
 
     assert_non_null(c.a);
     assert_non_null(c.nk);
@@ -150,7 +156,8 @@ static inline struct writer *tiny_op_add(struct tiny_op *t, enum change_type typ
 }
 
 /* n also names the lane. */
-static inline struct signed_op tiny_op_sign(struct tiny_op *t, const struct tiny_person *writer,
+static inline struct signed_op tiny_op_sign(struct tiny_op *t,
+                                            const struct tiny_person *writer,
                                             const struct id16 *host, uint64_t n)
 {
     for (uint16_t i = 0; i < t->op.count; i++)
@@ -173,27 +180,31 @@ static inline void tiny_put_card(struct tiny_op *t, const struct tiny_person *p)
     writer_bytes(tiny_op_add(t, CHANGE_CARD_PIN), p->bytes, p->n);
 }
 
-static inline void tiny_write_record(const struct tiny_class *c, const struct tiny_person *owner,
-                                     struct writer *out)
+static inline void tiny_write_record(const struct tiny_class *c,
+                                     const struct tiny_person *owner, struct writer *out)
 {
     uint8_t plain[96];
     uint8_t sealed[96 + SEAL_EXTRA_BYTES];
     uint8_t ctx[CLASS_CTX_BYTES];
-    struct class_record record = { .ctx = c->ctx, .a = c->a_pub, .sealed = { sealed, sizeof sealed } };
+    struct class_record record = { .ctx = c->ctx,
+                                   .a = c->a_pub,
+                                   .sealed = { sealed, sizeof sealed } };
 
     memcpy(plain, c->a->b, 32);
     memset(plain + 32, 7, 32);
     memcpy(plain + 64, c->nk->b, 32);
     class_ctx_encode(&c->ctx, ctx);
-    CHECK_EQ(seal_to(&owner->card.b, view_of(ctx, sizeof ctx), view_of(plain, sizeof plain),
+    CHECK_EQ(seal_to(&owner->card.b, view_of(ctx, sizeof ctx),
+                     view_of(plain, sizeof plain),
                      (struct span){ sealed, sizeof sealed }),
              0);
     class_record_encode(&record, out);
 }
 
 /* A header for this file; *out_kek (may be NULL) is what opens it. */
-static inline void tiny_write_header(const struct tiny_class *c, const struct id16 *file, uint32_t gen,
-                                     const struct symkey *key, struct symkey *out_kek, struct writer *out)
+static inline void tiny_write_header(const struct tiny_class *c, const struct id16 *file,
+                                     uint32_t gen, const struct symkey *key,
+                                     struct symkey *out_kek, struct writer *out)
 {
     struct symkey *kek = secret_alloc(sizeof *kek);
     struct symkey *fresh = secret_alloc(sizeof *fresh);
@@ -216,8 +227,9 @@ static inline void tiny_write_header(const struct tiny_class *c, const struct id
     secret_free(fresh);
 }
 
-static inline void tiny_put_header(struct tiny_op *t, const struct tiny_class *c, const struct id16 *file,
-                                   uint32_t gen, struct writer *keep)
+static inline void tiny_put_header(struct tiny_op *t, const struct tiny_class *c,
+                                   const struct id16 *file, uint32_t gen,
+                                   struct writer *keep)
 {
     struct header_change change = { .file = *file, .hdr_gen = gen };
     struct writer bytes;
@@ -231,8 +243,8 @@ static inline void tiny_put_header(struct tiny_op *t, const struct tiny_class *c
     writer_fini(&bytes);
 }
 
-static inline void tiny_write_inode(const struct tiny_class *c, const struct id16 *ino, uint64_t version,
-                                    struct writer *out)
+static inline void tiny_write_inode(const struct tiny_class *c, const struct id16 *ino,
+                                    uint64_t version, struct writer *out)
 {
     const struct inode_attr attr = { .mode = S_IFREG | 0644 };
     struct inode_row row = { .ino = *ino, .version = version };
@@ -245,15 +257,16 @@ static inline void tiny_write_inode(const struct tiny_class *c, const struct id1
     writer_fini(&sealed);
 }
 
-static inline void tiny_put_inode(struct tiny_op *t, const struct tiny_class *c, const struct id16 *ino,
-                                  uint64_t version)
+static inline void tiny_put_inode(struct tiny_op *t, const struct tiny_class *c,
+                                  const struct id16 *ino, uint64_t version)
 {
     tiny_write_inode(c, ino, version, tiny_op_add(t, CHANGE_INODE));
 }
 
 static inline void tiny_write_dentry(const struct tiny_class *c, const struct id16 *row16,
-                                     const struct id16 *parent, const char *name, const struct id16 *ino,
-                                     uint64_t version, struct writer *out)
+                                     const struct id16 *parent, const char *name,
+                                     const struct id16 *ino, uint64_t version,
+                                     struct writer *out)
 {
     struct dentry d = { .ino = *ino, .type = DT_REG, .name_bytes = strlen(name) };
     struct dentry_row row = { .row = *row16, .parent = *parent, .version = version };
@@ -268,21 +281,25 @@ static inline void tiny_write_dentry(const struct tiny_class *c, const struct id
     writer_fini(&sealed);
 }
 
-static inline void tiny_put_dentry(struct tiny_op *t, const struct tiny_class *c, const struct id16 *row16,
-                                   const struct id16 *parent, const char *name, const struct id16 *ino,
+static inline void tiny_put_dentry(struct tiny_op *t, const struct tiny_class *c,
+                                   const struct id16 *row16, const struct id16 *parent,
+                                   const char *name, const struct id16 *ino,
                                    uint64_t version)
 {
-    tiny_write_dentry(c, row16, parent, name, ino, version, tiny_op_add(t, CHANGE_DENTRY));
+    tiny_write_dentry(c, row16, parent, name, ino, version,
+                      tiny_op_add(t, CHANGE_DENTRY));
 }
 
-static inline void tiny_put_remove(struct tiny_op *t, const struct id16 *row, uint64_t version)
+static inline void tiny_put_remove(struct tiny_op *t, const struct id16 *row,
+                                   uint64_t version)
 {
     const struct remove_change change = { .row = *row, .version = version };
 
     remove_encode(&change, tiny_op_add(t, CHANGE_REMOVE));
 }
 
-static inline void tiny_put_ctx(struct tiny_op *t, enum change_type type, const struct class_ctx *ctx)
+static inline void tiny_put_ctx(struct tiny_op *t, enum change_type type,
+                                const struct class_ctx *ctx)
 {
     uint8_t bytes[CLASS_CTX_BYTES];
 
@@ -303,20 +320,23 @@ struct tiny_grant {
     uint8_t sealed[32 + SEAL_EXTRA_BYTES];
 };
 
-static inline struct tiny_grant tiny_put_grant(struct tiny_op *t, const struct tiny_class *c,
-                                               const struct tiny_person *owner,
-                                               const struct tiny_person *reader, const struct point *srs,
-                                               const struct grant *wish)
+static inline struct tiny_grant
+tiny_put_grant(struct tiny_op *t, const struct tiny_class *c,
+               const struct tiny_person *owner, const struct tiny_person *reader,
+               const struct point *srs, const struct grant *wish)
 {
     struct scalar *rk = secret_alloc(sizeof *rk);
     struct tiny_grant g = { .grant = *wish };
     uint8_t ctx[GRANT_CTX_BYTES];
 
     assert_non_null(rk);
-    g.grant.ctx = (struct grant_ctx){ c->ctx, random_id(), reader->card.user, reader->card.hash };
+    g.grant.ctx =
+        (struct grant_ctx){ c->ctx, random_id(), reader->card.user, reader->card.hash };
     g.grant.a = c->a_pub;
     g.grant.b = reader->card.b;
-    CHECK_EQ(pre_rekeygen(c->a, &c->a_pub, &reader->card.b, &g.grant.ctx, rk, &g.grant.x, &g.grant.r), 0);
+    CHECK_EQ(pre_rekeygen(c->a, &c->a_pub, &reader->card.b, &g.grant.ctx, rk, &g.grant.x,
+                          &g.grant.r),
+             0);
     grant_ctx_encode(&g.grant.ctx, ctx);
     CHECK_EQ(seal_to(srs, view_of(ctx, sizeof ctx), view_of(rk->b, sizeof rk->b),
                      (struct span){ g.sealed, sizeof g.sealed }),
@@ -331,7 +351,9 @@ static inline struct grant tiny_wish(enum grant_rights rights)
 {
     const uint64_t now_s = clock_realtime_s();
 
-    return (struct grant){ .rights = rights, .not_before_s = now_s - 60, .not_after_s = now_s + 3600 };
+    return (struct grant){ .rights = rights,
+                           .not_before_s = now_s - 60,
+                           .not_after_s = now_s + 3600 };
 }
 
 /* ---- the realm ---- */
@@ -347,12 +369,14 @@ struct tiny_realm {
 
 static inline void tiny_realm_init(struct tiny_realm *r)
 {
-    *r = (struct tiny_realm){ .authority = tiny_person_new(CARD_AUTHORITY, "authority", NULL) };
+    *r = (struct tiny_realm){ .authority =
+                                  tiny_person_new(CARD_AUTHORITY, "authority", NULL) };
     r->srs = tiny_person_new(CARD_SRS, "srs", &r->authority);
     r->owner = tiny_person_new(CARD_OWNER, "", &r->authority);
     r->reader = tiny_person_new(CARD_PERSON, "dr.reader", &r->authority);
     r->writer = tiny_person_new(CARD_PERSON, "lab.writer", &r->authority);
-    r->anchor = (struct verify_anchor){ r->authority.card.ed, r->srs.card.ed, r->srs.card.hash };
+    r->anchor =
+        (struct verify_anchor){ r->authority.card.ed, r->srs.card.ed, r->srs.card.hash };
     r->patient = r->owner.card.user;
     r->host = random_id();
     r->labs = tiny_class_new(&(struct class_ctx){ r->patient, random_id(), 1 });
@@ -368,7 +392,8 @@ static inline void tiny_realm_fini(struct tiny_realm *r)
     tiny_person_fini(&r->writer);
 }
 
-static inline void tiny_put_class(struct tiny_op *t, const struct tiny_class *c, const struct tiny_person *owner)
+static inline void tiny_put_class(struct tiny_op *t, const struct tiny_class *c,
+                                  const struct tiny_person *owner)
 {
     tiny_write_record(c, owner, tiny_op_add(t, CHANGE_CLASS_RECORD));
     tiny_put_header(t, c, &c->ctx.class_id, 1, NULL);
@@ -399,8 +424,9 @@ static inline struct tiny_op *tiny_create(const struct tiny_class *c, const char
 }
 
 /* The object of an epoch change: this root and one dentry with its inode. */
-static inline void tiny_write_epoch_object(const struct tiny_class *next, const struct id16 *row,
-                                           const char *name, const struct id16 *file, struct writer *out)
+static inline void tiny_write_epoch_object(const struct tiny_class *next,
+                                           const struct id16 *row, const char *name,
+                                           const struct id16 *file, struct writer *out)
 {
     const struct snapshot_head head = { .ctx = next->ctx };
     struct writer inode, root, dentry;
@@ -427,7 +453,8 @@ static inline void tiny_write_epoch_object(const struct tiny_class *next, const 
 }
 
 static inline void tiny_put_epoch(struct tiny_op *t, const struct tiny_class *next,
-                                  const struct tiny_person *owner, const struct digest *object)
+                                  const struct tiny_person *owner,
+                                  const struct digest *object)
 {
     struct epoch_change epoch = { .object_id = *object };
     struct writer record, header;

@@ -32,7 +32,13 @@
 #include "format/open_request.h"
 #include "srs/srs.h"
 
-enum { MS_DEFAULT = 500, MS_MAX = 60000, IN_FLIGHT_MAX = 64, FILES_MAX = OPEN_FILES_MAX, REQUESTS_MAX = 200000 };
+enum {
+    MS_DEFAULT = 500,
+    MS_MAX = 60000,
+    IN_FLIGHT_MAX = 64,
+    FILES_MAX = OPEN_FILES_MAX,
+    REQUESTS_MAX = 200000
+};
 
 static atomic_bool is_sync_off;
 static atomic_uint_fast64_t sync_count;
@@ -114,7 +120,8 @@ static void submit(struct stage *s, enum srs_ask ask, struct view payload)
 
 static void push(struct stage *s, struct tiny_op *t)
 {
-    const struct signed_op op = tiny_op_sign(t, &s->realm.owner, &s->realm.host, ++s->realm.n);
+    const struct signed_op op =
+        tiny_op_sign(t, &s->realm.owner, &s->realm.host, ++s->realm.n);
     struct writer payload;
 
     writer_init(&payload);
@@ -144,7 +151,9 @@ static void stage_approve(struct stage *s)
     tiny_approve(srs, view_of(request, n), authority->sign, &authority->card.ed);
     free(request);
     CHECK_EQ(fdio_save(s->fd, "srs.card", view_of(srs->bytes, srs->n), 0644), 0);
-    CHECK_EQ(fdio_save(s->fd, "authority.card", view_of(authority->bytes, authority->n), 0644), 0);
+    CHECK_EQ(
+        fdio_save(s->fd, "authority.card", view_of(authority->bytes, authority->n), 0644),
+        0);
 }
 
 static void stage_fill(struct stage *s)
@@ -155,7 +164,8 @@ static void stage_fill(struct stage *s)
 
     push(s, tiny_genesis(&s->realm));
     tiny_put_card(t, &s->realm.reader);
-    s->grant = tiny_put_grant(t, &s->realm.labs, &s->realm.owner, &s->realm.reader, &s->realm.srs.card.b, &wish);
+    s->grant = tiny_put_grant(t, &s->realm.labs, &s->realm.owner, &s->realm.reader,
+                              &s->realm.srs.card.b, &wish);
     push(s, t);
     for (size_t i = 0; i < FILES_MAX; i++) {
         const struct id16 file = random_id();
@@ -177,7 +187,8 @@ static void stage_open(struct stage *s, const char *base)
 {
     struct srs_opts opts = { .lease_s = 300 };
 
-    INVARIANT(snprintf(s->dir, sizeof s->dir, "%s/srs_bench.XXXXXX", base) < (int)sizeof s->dir);
+    INVARIANT(snprintf(s->dir, sizeof s->dir, "%s/srs_bench.XXXXXX", base) <
+              (int)sizeof s->dir);
     INVARIANT(mkdtemp(s->dir) != NULL);
     CHECK_EQ(fdio_open_dir(AT_FDCWD, s->dir, &s->fd), 0);
     pthread_mutex_init(&s->lock, NULL);
@@ -202,7 +213,8 @@ static void stage_close(struct stage *s)
 {
     srs_close(s->srs);
     close(s->fd);
-    ignored(nftw(s->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS)); /* a leftover in /tmp is no result */
+    ignored(nftw(s->dir, remove_one, 8,
+                 FTW_DEPTH | FTW_PHYS)); /* a leftover in /tmp is no result */
     tiny_realm_fini(&s->realm);
 }
 
@@ -229,7 +241,8 @@ static struct result measure_points(struct stage *s, double seconds)
     } while (wall < seconds);
     cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     secret_free(rk);
-    return (struct result){ "multiplication alone", (double)count / wall, (double)count / cpu, 0 };
+    return (struct result){ "multiplication alone", (double)count / wall,
+                            (double)count / cpu, 0 };
 }
 
 static void write_request(const struct stage *s, unsigned files, struct writer *out)
@@ -290,16 +303,19 @@ static struct result measure_opens(struct stage *s, const struct load *l, double
     syncs = atomic_load(&sync_count) - syncs;
     releases = (double)count * l->files;
     atomic_store(&is_sync_off, false);
-    return (struct result){ l->name, releases / wall, releases / cpu, syncs ? releases / (double)syncs : 0 };
+    return (struct result){ l->name, releases / wall, releases / cpu,
+                            syncs ? releases / (double)syncs : 0 };
 }
 
 static void print(const struct result *r, bool is_json, bool is_last)
 {
     if (is_json)
-        printf("  {\"name\":\"%s\",\"per_s\":%.0f,\"per_cpu_s\":%.0f,\"per_sync\":%.1f}%s\n", r->name, r->per_s,
-               r->per_cpu_s, r->per_sync, is_last ? "" : ",");
+        printf(
+            "  {\"name\":\"%s\",\"per_s\":%.0f,\"per_cpu_s\":%.0f,\"per_sync\":%.1f}%s\n",
+            r->name, r->per_s, r->per_cpu_s, r->per_sync, is_last ? "" : ",");
     else
-        printf("%-44s %9.0f /s %9.0f /core-s %7.1f /sync\n", r->name, r->per_s, r->per_cpu_s, r->per_sync);
+        printf("%-44s %9.0f /s %9.0f /core-s %7.1f /sync\n", r->name, r->per_s,
+               r->per_cpu_s, r->per_sync);
 }
 
 static const struct load loads[] = {
