@@ -297,7 +297,13 @@ static int vault_start(struct mountpoint *m)
         rc = pending_open(&m->pending);
     if (rc == 0)
         rc = vault_open(&opts, &m->vault);
-    if (rc < 0)
+    if (rc == -ENOENT)
+        fprintf(stderr, "phrfs: there is no realm in %s; make one with 'phr init'\n",
+                m->opts->config.home);
+    else if (rc == PHR_E_BUSY)
+        fprintf(stderr, "phrfs: the vault in %s is in use by another phrfs\n",
+                m->opts->config.home);
+    else if (rc < 0)
         fprintf(stderr, "phrfs: cannot open the vault in %s: %s\n", m->opts->config.home,
                 phr_err_text(rc));
     return rc;

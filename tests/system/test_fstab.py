@@ -52,11 +52,22 @@ class Machine(FakeMount):
         os.makedirs("/run/mount", exist_ok=True)
         harness.run(["mount", "-i", "-t", "tmpfs", "utab", "/run/mount"])
         self.config = self.dir / "phr.conf"
-        self.config.write_text(f"[phr]\nhome = {self.dir}/home\nrun = {self.dir}/run\n")
+        self.config_text = f"[phr]\nhome = {self.dir}/home\nrun = {self.dir}/run\n"
+        if not fake:
+            self.make_realm()
+        self.config.write_text(self.config_text)
         self.fstab = self.dir / "fstab"
         self.words = f"_netdev,nofail,noatime,allow_other,x-systemd.automount,x-systemd.requires=phrd.service," \
                      f"config={self.config}"
         self.fstab.write_text(f"phr:h1  {self.mount_dir}  phrfs  {self.words}  0 0\n")
+
+    def make_realm(self):
+        passfile = self.dir / "authority"
+        passfile.write_text("a passphrase\n")
+        passfile.chmod(0o600)
+        env = dict(self.env, PATH=f"{self.build}/src/sidecar:{os.environ['PATH']}")
+        harness.run([self.build / "tools/phr/phr", "init", "--passfile", passfile], env=env)
+        self.config_text = (self.dir / "home" / "phr.conf").read_text()
 
     def call(self, *args, check=False):
         env = {k: v for k, v in self.env.items() if not k.startswith("PHR_")}
@@ -144,7 +155,7 @@ def test_second_mount_by_hand_is_refused(m):
 
 def test_remount(m):
     m.mount_by_fstab()
-    folder = m.mount_dir if not m.fake else m.folder
+    folder = m.folder if m.fake else m.mount_dir
     m.call("mount", "-o", "remount,ro", m.mount_dir, check=True)
     check("ro" in options_of(m)[2].split(","))
     fails(errno.EROFS, os.mkdir, folder / "x")
@@ -156,7 +167,7 @@ def test_remount(m):
 
 def test_read_only_mount(m):
     m.call("mount", "-t", "phrfs", "phr:h1", m.mount_dir, "-o", f"ro,config={m.config}", check=True)
-    fails(errno.EROFS, os.mkdir, m.folder / "x")
+    fails(errno.EROFS, os.mkdir, (m.folder if m.fake else m.mount_dir) / "x")
 
 
 def kill_server(m):
@@ -216,7 +227,7 @@ def test_bad_configuration_is_named(m):
     try:
         done = m.mount_by_fstab(check=False)
     finally:
-        m.config.write_text(f"[phr]\nhome = {m.dir}/home\nrun = {m.dir}/run\n")
+        m.config.write_text(m.config_text)
     same(done.returncode, 1)
     check(str(m.config) in done.stderr and "hoem" in done.stderr, done.stderr)
 
