@@ -252,6 +252,14 @@ int content_borrow(struct contents *cs, uint64_t nodeid, struct content **out_co
     return 0;
 }
 
+void content_borrow_again(struct content *ct)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&ct->cs->lock);
+
+    INVARIANT(ct->refs > 0);
+    ct->refs++;
+}
+
 void content_release(struct content *ct)
 {
     struct contents *c = ct->cs;
@@ -342,21 +350,26 @@ void contents_memory_give(struct contents *cs, size_t bytes)
     atomic_fetch_sub(&cs->memory_bytes, (int64_t)bytes);
 }
 
-void contents_free_later(struct contents *cs, uint64_t nodeid, uint64_t container)
+void contents_free_part_later(struct contents *cs, uint64_t nodeid, const struct loc *loc)
 {
     struct freed_row *f;
 
-    if (container == 0)
+    if (loc->container == 0)
         return;
     f = calloc(1, sizeof *f);
     if (!f)
         return; /* it stays until the sweep of a later start */
     f->nodeid = nodeid;
-    f->container = container;
+    f->loc = *loc;
     pthread_mutex_lock(&cs->lock);
     f->next = cs->freed;
     cs->freed = f;
     pthread_mutex_unlock(&cs->lock);
+}
+
+void contents_free_later(struct contents *cs, uint64_t nodeid, uint64_t container)
+{
+    contents_free_part_later(cs, nodeid, &(struct loc){ .container = container });
 }
 
 /* ---- attributes ---- */

@@ -37,23 +37,37 @@ int content_touch(struct content *ct, uint64_t container)
     return 0;
 }
 
-int content_drop(struct content *ct, uint64_t container)
+int content_drop_part(struct content *ct, const struct loc *loc)
 {
-    if (container == 0)
-        return 0;
     if (ct->dropped_count == ct->dropped_room) {
         size_t room = ct->dropped_room ? ct->dropped_room * 2 : TOUCHED_ROOM_MIN;
-        uint64_t *p = realloc(ct->dropped, room * sizeof *p);
+        struct loc *p = realloc(ct->dropped, room * sizeof *p);
 
         if (!p)
             return -ENOMEM;
         ct->dropped = p;
         ct->dropped_room = room;
     }
-    ct->dropped[ct->dropped_count++] = container;
-    for (size_t i = 0; i < ct->touched_count; i++)
+    ct->dropped[ct->dropped_count++] = *loc;
+    return 0;
+}
+
+int content_drop(struct content *ct, uint64_t container)
+{
+    struct loc whole = { .container = container };
+    int rc;
+
+    if (container == 0)
+        return 0;
+    rc = content_drop_part(ct, &whole);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < ct->touched_count;) {
         if (ct->touched[i] == container)
-            ct->touched[i--] = ct->touched[--ct->touched_count];
+            ct->touched[i] = ct->touched[--ct->touched_count];
+        else
+            i++;
+    }
     strips_forget(ct->cs, container);
     return 0;
 }

@@ -97,6 +97,7 @@ struct content {
 
     pthread_rwlock_t lock; /* all below */
     bool is_loaded;
+    bool is_sealing;         /* the sealer works on it: keys stay */
     bool is_trusted;         /* ROW-3: no verification needed */
     bool has_levels;         /* logs were replayed */
     struct key_set *keys;
@@ -117,7 +118,7 @@ struct content {
     uint64_t *touched;       /* containers to fdatasync */
     size_t touched_count;
     size_t touched_room;
-    uint64_t *dropped;       /* containers that cur no longer names */
+    struct loc *dropped;     /* what cur no longer names; len 0: whole containers */
     size_t dropped_count;
     size_t dropped_room;
     uint64_t reset_seq;      /* rises when cur begins anew */
@@ -140,7 +141,7 @@ struct content {
 
 struct freed_row {
     uint64_t nodeid; /* freed only when this node has no row any more; 0: whatever */
-    uint64_t container;
+    struct loc loc; /* len 0: the whole container */
     struct freed_row *next;
 };
 
@@ -188,6 +189,7 @@ uint64_t content_real_ms(void);
 
 /* content.c: a reference; content_release. Never takes a content's lock. */
 int content_borrow(struct contents *cs, uint64_t nodeid, struct content **out_content) PHR_MUST_CHECK;
+void content_borrow_again(struct content *ct); /* one more, by who has one */
 struct content *content_find(struct contents *cs, uint64_t nodeid); /* NULL: not in memory */
 void content_release(struct content *ct);
 /* Handles of an older version of this node are still open. */
@@ -200,6 +202,7 @@ uint8_t *contents_scratch_take(struct contents *cs);
 void contents_scratch_give(struct contents *cs, uint8_t *p);
 /* The container is in no row any more once the next sync pass is through (STORE-5). */
 void contents_free_later(struct contents *cs, uint64_t nodeid, uint64_t container);
+void contents_free_part_later(struct contents *cs, uint64_t nodeid, const struct loc *loc);
 /* Memory for waiting ciphertext; false: flush first. */
 bool contents_memory_take(struct contents *cs, size_t bytes);
 void contents_memory_give(struct contents *cs, size_t bytes);
@@ -217,6 +220,8 @@ int content_row_put(struct content *ct) PHR_MUST_CHECK;
 int content_row_commit(struct content *ct) PHR_MUST_CHECK; /* a change: dirty, not durable */
 int content_touch(struct content *ct, uint64_t container) PHR_MUST_CHECK;
 int content_drop(struct content *ct, uint64_t container) PHR_MUST_CHECK;
+/* The old strip of a segment that became dense in place. */
+int content_drop_part(struct content *ct, const struct loc *loc) PHR_MUST_CHECK;
 /* Frees what lies in memory; the row is the truth then. */
 void content_unload(struct content *ct);
 
@@ -323,9 +328,8 @@ int sealer_open(struct contents *cs, struct sealer **out_sealer) PHR_MUST_CHECK;
 void sealer_close(struct sealer *s);
 /* This node may have something to seal; cheap, any lock held. */
 void sealer_note(struct sealer *s, uint64_t nodeid, uint64_t due_ms);
-void sealer_kick(struct sealer *s);
-void sealer_all(struct sealer *s);
-void sealer_count(struct sealer *s, uint32_t *out_objects, uint32_t *out_parked);
+/* The same, and not before that time whatever is noted later (temporary files). */
+void sealer_note_new(struct sealer *s, uint64_t nodeid, uint64_t not_before_ms);
 
 /* hydrate.c */
 int hydrate_open(struct contents *cs, struct hydrate **out_hydrate) PHR_MUST_CHECK;

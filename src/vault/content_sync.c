@@ -248,7 +248,7 @@ static void mark_durable(struct content *ct)
     }
     nsdb_commit_soon(ct->cs->db);
     for (size_t i = 0; i < ct->dropped_count; i++)
-        contents_free_later(ct->cs, ct->nodeid, ct->dropped[i]);
+        contents_free_part_later(ct->cs, ct->nodeid, &ct->dropped[i]);
     ct->dropped_count = 0;
     layout_fini(&ct->base);
     ct->has_base = false;
@@ -321,58 +321,123 @@ static void finish_point(struct sync_point *p)
 
 /* ---- freeing ---- */
 
-static int find_object_container(void *user, const struct object_row *row)
+/* Numbers of containers, sorted before they are asked. */
+struct used_set {
+    uint64_t *ids;
+    size_t count;
+    size_t room;
+    bool failed;
+};
+
+static void used_add(void *user, uint64_t container)
 {
-    return row->container == *(const uint64_t *)user ? 1 : 0;
+    struct used_set *u = user;
+
+    if (u->count == u->room) {
+        size_t room = u->room ? u->room * 2 : 256;
+        uint64_t *p = realloc(u->ids, room * sizeof *p);
+
+        if (!p) {
+            u->failed = true;
+            return;
+        }
+        u->ids = p;
+        u->room = room;
+    }
+    u->ids[u->count++] = container;
 }
 
-/* 1: something still needs it. */
-static int is_needed(struct contents *cs, const struct freed_row *f)
+static int used_object(void *user, const struct object_row *row)
+{
+    used_add(user, row->container);
+    return 0;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void used_sort(struct used_set *u)
+{
+    if (u->count > 0)
+        qsort(u->ids, u->count, sizeof *u->ids, compare_ids);
+}
+
+static bool used_has(void *user, uint64_t container)
+{
+    const struct used_set *u = user;
+
+    return u->count > 0 &&
+           bsearch(&container, u->ids, u->count, sizeof *u->ids, compare_ids) != NULL;
+}
+
+/* FREE_LATER: ask again; FREE_NEVER: a row names it, whoever replaces that row asks anew. */
+enum free_answer { FREE_NOW, FREE_LATER, FREE_NEVER };
+
+static enum free_answer may_free(struct contents *cs, const struct freed_row *f,
+                                 struct used_set *objects)
 {
     scoped(writer_fini) struct writer keep;
     scoped(layout_fini) struct layout cur = { 0 };
     scoped(layout_fini) struct layout base = { 0 };
     struct content_row row;
-    uint64_t container = f->container;
     bool has_base;
     int rc;
 
     writer_init(&keep);
-    if (contents_is_open_retired(cs, f->nodeid))
-        return 1;
-    rc = nsdb_object_each(cs->db, find_object_container, &container);
-    if (rc != 0)
-        return 1;
+    if (f->loc.len > 0)
+        return FREE_NOW; /* a part that a durable row no longer counts on */
+    if (contents_is_open_retired(cs, f->nodeid) || used_has(objects, f->loc.container))
+        return FREE_LATER;
     if (f->nodeid == 0)
-        return 0;
+        return FREE_NOW;
     rc = nsdb_content_get(cs->db, f->nodeid, &keep, &row);
     if (rc == -ENOENT)
-        return 0;
+        return FREE_NOW;
     if (rc == 0)
         rc = locs_decode(row.locs, &cur, &base, &has_base);
     if (rc < 0)
-        return 1;
-    return layout_names(&cur, container) || layout_names(&base, container);
+        return FREE_LATER;
+    return layout_names(&cur, f->loc.container) || layout_names(&base, f->loc.container)
+               ? FREE_NEVER
+               : FREE_NOW;
+}
+
+static void free_one(struct contents *cs, const struct loc *loc)
+{
+    if (loc->len > 0) {
+        store_free_part(cs->store, loc->container, loc->offset, loc->len);
+        return;
+    }
+    strips_forget(cs, loc->container);
+    store_free(cs->store, loc->container);
 }
 
 /* What was handed over before this pass's sync of the WAL (SYNC-3). */
 static void free_dropped(struct contents *cs, struct freed_row *list)
 {
+    struct used_set objects = { 0 };
+    bool is_known =
+        list && nsdb_object_each(cs->db, used_object, &objects) == 0 && !objects.failed;
+
+    used_sort(&objects);
     while (list) {
         struct freed_row *f = list;
+        enum free_answer answer = is_known ? may_free(cs, f, &objects) : FREE_LATER;
 
         list = f->next;
-        if (is_needed(cs, f)) {
-            pthread_mutex_lock(&cs->lock);
-            f->next = cs->freed;
-            cs->freed = f;
-            pthread_mutex_unlock(&cs->lock);
-            continue;
+        if (answer == FREE_LATER) {
+            contents_free_part_later(cs, f->nodeid, &f->loc);
+        } else if (answer == FREE_NOW) {
+            free_one(cs, &f->loc);
         }
-        strips_forget(cs, f->container);
-        store_free(cs->store, f->container);
         free(f);
     }
+    free(objects.ids);
 }
 
 void contents_sync_pass(struct contents *cs)
@@ -405,37 +470,12 @@ void contents_sync_pass(struct contents *cs)
         struct freed_row *f = freed;
 
         freed = f->next;
-        contents_free_later(cs, f->nodeid, f->container);
+        contents_free_part_later(cs, f->nodeid, &f->loc);
         free(f);
     }
 }
 
 /* ---- what a crash left (STORE-6) ---- */
-
-struct used_set {
-    uint64_t *ids;
-    size_t count;
-    size_t room;
-    bool failed;
-};
-
-static void used_add(void *user, uint64_t container)
-{
-    struct used_set *u = user;
-
-    if (u->count == u->room) {
-        size_t room = u->room ? u->room * 2 : 256;
-        uint64_t *p = realloc(u->ids, room * sizeof *p);
-
-        if (!p) {
-            u->failed = true;
-            return;
-        }
-        u->ids = p;
-        u->room = room;
-    }
-    u->ids[u->count++] = container;
-}
 
 static int used_row(void *user, const struct content_row *row)
 {
@@ -451,27 +491,6 @@ static int used_row(void *user, const struct content_row *row)
     layout_each(&cur, used_add, u);
     layout_each(&base, used_add, u);
     return 0;
-}
-
-static int used_object(void *user, const struct object_row *row)
-{
-    used_add(user, row->container);
-    return 0;
-}
-
-static int compare_ids(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-static bool used_has(void *user, uint64_t container)
-{
-    const struct used_set *u = user;
-
-    return bsearch(&container, u->ids, u->count, sizeof *u->ids, compare_ids) != NULL;
 }
 
 static int put_mark(struct contents *cs, uint64_t number)
@@ -501,8 +520,7 @@ static void sweep(struct contents *cs)
         if (rc == 0)
             rc = nsdb_object_each(cs->db, used_object, &u);
         if (rc == 0 && !u.failed) {
-            if (u.count > 0)
-                qsort(u.ids, u.count, sizeof *u.ids, compare_ids);
+            used_sort(&u);
             rc = store_sweep(cs->store, from, cs->first_number, used_has, &u);
             if (rc == 0)
                 ignored(put_mark(cs, cs->first_number)); /* else it is swept once more */

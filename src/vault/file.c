@@ -457,7 +457,7 @@ void file_release(struct file *f)
     pthread_mutex_lock(&ct->attr_lock);
     is_dirty = ct->state == CONTENT_DIRTY;
     pthread_mutex_unlock(&ct->attr_lock);
-    if (is_last && !ct->has_change)
+    if (is_last && !ct->has_change && !ct->is_sealing)
         content_drop_keys(ct); /* the sealer asks for its own */
     pthread_rwlock_unlock(&ct->lock);
     if (is_last && f->is_writer && is_dirty && !ct->is_retired)

@@ -1,0 +1,343 @@
+/*
+ * The sealer's thread: decides when a changed file becomes a version, and keeps objects moving.
+ *
+ * A file is due `seal_delay_ms` after its last close and not before `temp_age_ms` after it was
+ * made; one that stays open, every five minutes or 256 MiB; all of them at once when somebody
+ * asks for a sync. What nobody can open now (its writer is logged out) waits for a kick.
+ *
+ *   noted ──due──► prepared ──transaction──► sealed ──objects confirmed──► op released
+ *     ▲               │ changed or cut meanwhile, or no room
+ *     └───────────────┘
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/checked.h"
+#include "vault/sealer_state.h"
+
+enum { TODO_ROOM_MIN = 256, RETRY_MS = 2000 };
+
+static void *sealer_main(void *arg);
+
+int sealer_open(struct contents *cs, struct sealer **out_sealer)
+{
+    struct sealer *s = calloc(1, sizeof *s);
+    int rc;
+
+    if (!s)
+        return -ENOMEM;
+    s->cs = cs;
+    s->queue_end = &s->queue;
+    s->is_kicked = true; /* what an earlier run left */
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->wake, NULL);
+    rc = -pthread_create(&s->thread, NULL, sealer_main, s);
+    s->has_thread = rc == 0;
+    if (rc < 0) {
+        sealer_close(s);
+        return rc;
+    }
+    *out_sealer = s;
+    return 0;
+}
+
+void sealer_close(struct sealer *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->is_stopping = true;
+    pthread_cond_broadcast(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+    if (s->has_thread)
+        pthread_join(s->thread, NULL);
+    offer_fini(s);
+    free(s->todos);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->wake);
+    free(s);
+}
+
+/* ---- what is noted ---- */
+
+/* s->lock, room > 0. */
+static struct todo *todo_slot(struct todo *todos, size_t room, uint64_t nodeid)
+{
+    size_t i = (size_t)((nodeid * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (room - 1);
+
+    while (todos[i].nodeid && todos[i].nodeid != nodeid)
+        i = (i + 1) & (room - 1);
+    return &todos[i];
+}
+
+/* s->lock. */
+static bool todo_grow(struct sealer *s)
+{
+    size_t room = s->todo_room ? s->todo_room * 2 : TODO_ROOM_MIN;
+    struct todo *todos = calloc(room, sizeof *todos);
+
+    if (!todos)
+        return false; /* the next kick finds it in its row */
+    for (size_t i = 0; i < s->todo_room; i++)
+        if (s->todos[i].nodeid)
+            *todo_slot(todos, room, s->todos[i].nodeid) = s->todos[i];
+    free(s->todos);
+    s->todos = todos;
+    s->todo_room = room;
+    return true;
+}
+
+static void note(struct sealer *s, uint64_t nodeid, uint64_t due_ms,
+                 uint64_t not_before_ms)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&s->lock);
+    struct todo *t;
+
+    if (s->todo_count >= s->todo_room / 4 * 3 && !todo_grow(s))
+        return;
+    t = todo_slot(s->todos, s->todo_room, nodeid);
+    if (!t->nodeid) {
+        s->todo_count++;
+        t->nodeid = nodeid;
+    }
+    if (not_before_ms > t->not_before_ms)
+        t->not_before_ms = not_before_ms;
+    t->due_ms = due_ms > t->not_before_ms ? due_ms : t->not_before_ms;
+}
+
+void sealer_note(struct sealer *s, uint64_t nodeid, uint64_t due_ms)
+{
+    note(s, nodeid, due_ms, 0);
+}
+
+void sealer_note_new(struct sealer *s, uint64_t nodeid, uint64_t not_before_ms)
+{
+    note(s, nodeid, not_before_ms, not_before_ms);
+}
+
+/* Up to SEAL_BATCH_MAX that are due leave the table. */
+static size_t todo_take(struct sealer *s, bool is_forced, uint64_t *out_nodeids)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&s->lock);
+    uint64_t now_ms = content_now_ms();
+    struct todo *todos;
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->todo_room && n == 0; i++)
+        n += s->todos[i].nodeid && (is_forced || s->todos[i].due_ms <= now_ms);
+    if (n == 0)
+        return 0;
+    todos = calloc(s->todo_room, sizeof *todos);
+    if (!todos)
+        return 0;
+    n = 0;
+    for (size_t i = 0; i < s->todo_room; i++) {
+        const struct todo *t = &s->todos[i];
+
+        if (!t->nodeid)
+            continue;
+        if (n < SEAL_BATCH_MAX && (is_forced || t->due_ms <= now_ms))
+            out_nodeids[n++] = t->nodeid;
+        else
+            *todo_slot(todos, s->todo_room, t->nodeid) = *t;
+    }
+    s->todo_count -= n;
+    free(s->todos);
+    s->todos = todos;
+    return n;
+}
+
+static int note_dirty(void *user, const struct content_row *row)
+{
+    struct sealer *s = user;
+
+    if (row->state == CONTENT_DIRTY)
+        sealer_note(s, row->nodeid, content_now_ms());
+    return 0;
+}
+
+/* ---- sealing ---- */
+
+/* What comes next for a file that was not sealed now. */
+static void note_again(struct sealer *s, uint64_t nodeid, int rc)
+{
+    switch (rc) {
+    case -EALREADY: /* nothing changed */
+    case -ENOENT:   /* deleted */
+        return;
+    case PHR_E_LOCKED:
+    case PHR_E_SEAL: /* damaged: unsealed, and counted so */
+    case PHR_E_ROLLBACK:
+        sealer_note(s, nodeid, UINT64_MAX);
+        return;
+    case -EAGAIN: /* open, and not old enough */
+        sealer_note(s, nodeid, content_now_ms() + SEAL_OPEN_MS / 5);
+        return;
+    default: /* changed meanwhile, no room, a part on its way */
+        sealer_note(s, nodeid, content_now_ms() + RETRY_MS);
+        return;
+    }
+}
+
+static bool is_together(const struct prepared *a, const struct prepared *b)
+{
+    return memcmp(a->writer.b, b->writer.b, sizeof a->writer.b) == 0 &&
+           class_ctx_equal(&a->ctx, &b->ctx);
+}
+
+static void commit_all(struct sealer *s, struct prepared *files, size_t count)
+{
+    bool done[SEAL_BATCH_MAX] = { false };
+
+    for (size_t i = 0; i < count; i++) {
+        struct prepared *group[SEAL_BATCH_MAX];
+        size_t n = 0;
+
+        if (done[i])
+            continue;
+        for (size_t j = i; j < count; j++) {
+            if (done[j] || !is_together(&files[i], &files[j]))
+                continue;
+            group[n++] = &files[j];
+            done[j] = true;
+        }
+        ignored(sealer_commit(s, group, n)); /* each file's rc says the same */
+        for (size_t j = 0; j < n; j++) {
+            uint64_t nodeid = group[j]->ct->nodeid;
+            int rc = group[j]->rc;
+
+            if (rc < 0) {
+                prepared_discard(group[j]);
+                note_again(s, nodeid, rc);
+            }
+            prepared_fini(group[j]);
+        }
+    }
+}
+
+static bool is_stopping(struct sealer *s)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&s->lock);
+
+    return s->is_stopping;
+}
+
+/* False: nothing was due. */
+static bool seal_batch(struct sealer *s, bool is_forced)
+{
+    uint64_t nodeids[SEAL_BATCH_MAX];
+    size_t n = todo_take(s, is_forced, nodeids);
+    scoped(free) struct prepared *files = calloc(SEAL_BATCH_MAX, sizeof *files);
+    size_t count = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        int rc = -ENOMEM;
+
+        if (files && !is_stopping(s))
+            rc = sealer_prepare(s, nodeids[i], is_forced, &files[count]);
+        if (rc < 0)
+            note_again(s, nodeids[i], rc);
+        else
+            count++;
+    }
+    if (count > 0)
+        commit_all(s, files, count);
+    return n > 0;
+}
+
+/* Forced: only what was noted by then, each once. */
+static void seal_now(struct sealer *s, bool is_forced)
+{
+    size_t rounds = 1;
+
+    if (is_forced) {
+        pthread_mutex_lock(&s->lock);
+        rounds = s->todo_count / SEAL_BATCH_MAX + 1;
+        pthread_mutex_unlock(&s->lock);
+    }
+    while (rounds-- > 0 && !is_stopping(s) && seal_batch(s, is_forced))
+        offer_run(s);
+}
+
+static void *sealer_main(void *arg)
+{
+    struct sealer *s = arg;
+
+    pthread_mutex_lock(&s->lock);
+    while (!s->is_stopping) {
+        bool is_kicked = s->is_kicked;
+        bool is_forced = s->is_forced;
+        struct timespec until;
+
+        s->is_kicked = false;
+        s->is_forced = false;
+        pthread_mutex_unlock(&s->lock);
+        if (!vault_is_read_only(s->cs->v)) {
+            if (is_kicked) {
+                ignored(offer_reload(s)); /* else with the next kick */
+                ignored(nsdb_content_each_dirty(s->cs->db, note_dirty, s));
+            }
+            seal_now(s, is_forced);
+            offer_run(s);
+        }
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += SEALER_TICK_MS * 1000L * 1000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        pthread_mutex_lock(&s->lock);
+        if (!s->is_stopping && !s->is_kicked && !s->is_forced && !s->done)
+            pthread_cond_timedwait(&s->wake, &s->lock, &until);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+/* ---- for the names side ---- */
+
+void contents_kick(struct contents *c)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&c->sealer->lock);
+
+    c->sealer->is_kicked = true;
+    pthread_cond_broadcast(&c->sealer->wake);
+}
+
+void contents_seal_all(struct contents *c)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&c->sealer->lock);
+
+    c->sealer->is_kicked = true;
+    c->sealer->is_forced = true;
+    pthread_cond_broadcast(&c->sealer->wake);
+}
+
+static int count_dirty(void *user, const struct content_row *row)
+{
+    uint32_t *n = user;
+
+    *n += row->state == CONTENT_DIRTY;
+    return 0;
+}
+
+static int count_object(void *user, const struct object_row *row)
+{
+    uint32_t *n = user;
+
+    (void)row;
+    *n += 1;
+    return 0;
+}
+
+void contents_count(struct contents *c, uint32_t *out_unsealed, uint32_t *out_objects,
+                    uint32_t *out_parked)
+{
+    *out_unsealed = 0;
+    *out_objects = 0;
+    /* A count that cannot be read stays too low: status is no promise. */
+    ignored(nsdb_content_each_dirty(c->db, count_dirty, out_unsealed));
+    ignored(nsdb_object_each(c->db, count_object, out_objects));
+    pthread_mutex_lock(&c->sealer->lock);
+    *out_parked = c->sealer->parked;
+    pthread_mutex_unlock(&c->sealer->lock);
+}
