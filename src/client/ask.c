@@ -1,5 +1,6 @@
 #include "client/ask.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <termios.h>
@@ -9,6 +10,20 @@
 #include "crypto/digest.h"
 #include "crypto/passphrase.h"
 
+/*
+ * The signal that came while the terminal was silent; a handler can reach nothing but a global.
+ * It is delivered again once the terminal speaks.
+ */
+static volatile sig_atomic_t ask_signal;
+
+static const int ask_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
+enum { ASK_SIGNALS = sizeof ask_signals / sizeof ask_signals[0] };
+
+static void on_signal(int number)
+{
+    ask_signal = number;
+}
+
 /* Byte by byte: what follows the newline belongs to the next reader of the descriptor. */
 static int read_line(int fd, uint8_t *line, size_t *out_n)
 {
@@ -17,7 +32,7 @@ static int read_line(int fd, uint8_t *line, size_t *out_n)
     for (;;) {
         ssize_t got = read(fd, line + n, 1);
 
-        if (got < 0 && errno == EINTR)
+        if (got < 0 && errno == EINTR && ask_signal == 0)
             continue;
         if (got < 0)
             return -errno;
@@ -48,7 +63,7 @@ static int open_file(struct phr_client *c, const char *path, int *out_fd)
     return 0;
 }
 
-static int read_terminal(int fd, const char *prompt, uint8_t *line, size_t *out_n)
+static int read_silent(int fd, const char *prompt, uint8_t *line, size_t *out_n)
 {
     struct termios was;
     struct termios quiet;
@@ -68,6 +83,27 @@ static int read_terminal(int fd, const char *prompt, uint8_t *line, size_t *out_
         rc = read_line(fd, line, out_n);
     ignored(tcsetattr(fd, TCSAFLUSH, &was)); /* the terminal may be gone */
     return rc;
+}
+
+/* Whatever ends the reading, the terminal shows again what is typed. */
+static int read_terminal(int fd, const char *prompt, uint8_t *line, size_t *out_n)
+{
+    const struct sigaction ours = { .sa_handler =
+                                        on_signal }; /* no SA_RESTART: read(2) ends */
+    struct sigaction before[ASK_SIGNALS];
+    int rc;
+
+    ask_signal = 0;
+    for (size_t i = 0; i < ASK_SIGNALS; i++)
+        ignored(sigaction(ask_signals[i], &ours,
+                          &before[i])); /* valid numbers: cannot fail */
+    rc = read_silent(fd, prompt, line, out_n);
+    for (size_t i = 0; i < ASK_SIGNALS; i++)
+        ignored(sigaction(ask_signals[i], &before[i], NULL));
+    if (ask_signal == 0)
+        return rc;
+    ignored(raise(ask_signal));
+    return -EINTR; /* it was ignored, or stopped us for a while */
 }
 
 static int ask_terminal(struct phr_client *c, const struct phr_passphrase *how,

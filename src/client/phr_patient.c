@@ -145,6 +145,9 @@ int phr_patient_add(struct phr_client *c, const struct phr_patient_wish *wish,
             c, PHR_E_USAGE,
             "a patient's id has 1 to %d bytes, no '/', and no '.' or '-' first",
             CLIENT_ID_BYTES_MAX);
+    if (wish->name && !keys_name_is_valid(wish->name))
+        return client_fail(c, PHR_E_USAGE, "'%s' cannot be the name of a folder",
+                           wish->name);
     rc = client_get_host(c, &host); /* before anything is made */
     if (rc == 0)
         rc = make_owner(c, wish, &i);

@@ -53,7 +53,7 @@ def by_terminal(realm, args, answers):
     """Runs phr on a terminal of its own and types the answers; what the terminal showed, and the status."""
     pid, fd = pty.fork()
     if pid == 0:
-        os.execve(realm.build / "tools/phr/phr", ["phr", *args], realm.env)
+        os.execve(realm.bin / "phr", ["phr", *args], realm.env)
     shown = b""
     end = time.monotonic() + 60
     answers = list(answers)
@@ -129,10 +129,12 @@ def check_passphrases(realm, c):
     shown, status = by_terminal(realm, ["passwd", "dr.meyer", "--passfile", realm.passfile("dr.meyer")],
                                 ["a new one", "a new one"])
     c.that("passwd", status == 0, f"{status} {shown}")
+    shown, status = by_terminal(realm, ["grants", "alice"], ["\x03"])
+    c.that("Ctrl-C ends it", status == -signal.SIGINT, f"{status} {shown}")
     read_end, write_end = os.pipe()
     os.write(write_end, b"a new one\nrest")
     os.close(write_end)
-    done = realm.command([realm.build / "tools/phr/phr", "passwd", "dr.meyer", "--passfd", read_end,
+    done = realm.command([realm.bin / "phr", "passwd", "dr.meyer", "--passfd", read_end,
                           "--new-passfile", realm.passfile("dr.meyer")], pass_fds=[read_end])
     c.that("by descriptor, no byte too much", os.read(read_end, 10) == b"rest", done.stdout)
     os.close(read_end)
@@ -190,7 +192,7 @@ def check_revoke(realm, c, seed):
     for _ in range(KILLS):
         realm.grant("alice/imaging", "dr.wilson")
         epoch = max(r["epoch"] for r in realm.phr_json("grants", "alice/imaging", *alice))
-        process = subprocess.Popen([realm.build / "tools/phr/phr", "revoke", "alice/imaging", "--from", "dr.wilson",
+        process = subprocess.Popen([realm.bin / "phr", "revoke", "alice/imaging", "--from", "dr.wilson",
                                     *alice], env=realm.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(rng.uniform(0.5, 1.6))
         process.send_signal(signal.SIGKILL)
