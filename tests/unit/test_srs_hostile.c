@@ -6,6 +6,7 @@
 
 #include <ftw.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -472,6 +473,69 @@ TEST(srs_hostile__attempts_of_the_suspended_are_recorded)
     bench_free(b);
 }
 
+/* ---- P4, with everybody at once ---- */
+
+struct crowd {
+    struct bench *b;
+    const struct tiny_grant *grant;
+    const struct id16 *file;
+    struct view header;
+    atomic_bool is_revoked; /* the revocation has been answered */
+    atomic_bool is_over;
+    atomic_int released;
+    atomic_int released_late;
+};
+
+static void *keep_opening(void *user)
+{
+    struct crowd *c = user;
+
+    while (!atomic_load(&c->is_over)) {
+        const bool is_late = atomic_load(&c->is_revoked);
+
+        if (open_one(c->b, c->grant, &c->b->realm.reader, c->file, c->header, NULL) == 0)
+            atomic_fetch_add(is_late ? &c->released_late : &c->released, 1);
+    }
+    return NULL;
+}
+
+TEST(srs_hostile__nothing_is_released_after_a_revocation_was_answered)
+{
+    enum { THREADS = 6, ROUNDS = 4, BEFORE = 40, AFTER = 60 };
+    struct bench *b = bench_new();
+    struct writer header;
+    struct id16 file;
+    size_t released = 0;
+
+    UNUSED_STATE;
+    writer_init(&header);
+    CHECK_EQ(push_one(b, create(b, "a", &header, &file), &b->realm.owner, NULL), 0);
+    for (int round = 0; round < ROUNDS; round++) {
+        const struct tiny_grant g = grant(b, &b->realm.reader, GRANT_R);
+        struct crowd c = { .b = b, .grant = &g, .file = &file, .header = writer_done(&header) };
+        struct tiny_op *t = tiny_op_new(&b->realm.labs.ctx);
+        pthread_t threads[THREADS];
+
+        tiny_put_revoke(t, &g.grant.ctx.grant);
+        for (size_t i = 0; i < THREADS; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, keep_opening, &c), 0);
+        while (atomic_load(&c.released) < BEFORE)
+            usleep(500);
+        CHECK_EQ(push_one(b, t, &b->realm.owner, NULL), 0);
+        atomic_store(&c.is_revoked, true);
+        for (int i = 0; i < AFTER; i++)
+            CHECK(open_one(b, &g, &b->realm.reader, &file, writer_done(&header), NULL) < 0);
+        atomic_store(&c.is_over, true);
+        for (size_t i = 0; i < THREADS; i++)
+            pthread_join(threads[i], NULL);
+        CHECK_EQ(atomic_load(&c.released_late), 0);
+        released += (size_t)atomic_load(&c.released);
+    }
+    CHECK_EQ(count_events(b, EVENT_RELEASE, NULL), released); /* P2: one leaf each, no more and no less */
+    writer_fini(&header);
+    bench_free(b);
+}
+
 /* ---- events of mounts ---- */
 
 struct spool {
@@ -577,6 +641,7 @@ int main(void)
         UNIT(srs_hostile__without_its_slot_a_grant_is_dead_and_hurts_nobody),
         UNIT(srs_hostile__terms_that_it_cannot_keep_are_refused),
         UNIT(srs_hostile__attempts_of_the_suspended_are_recorded),
+        UNIT(srs_hostile__nothing_is_released_after_a_revocation_was_answered),
         UNIT(srs_hostile__a_stream_is_its_own_headers_only),
         UNIT(srs_hostile__a_mount_cannot_tell_what_only_the_srs_knows),
     };
