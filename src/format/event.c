@@ -33,6 +33,8 @@ static const char *const event_names[] = {
     [EVENT_PATIENT_ADD] = "patient-add",
     [EVENT_CUTOFF] = "cutoff",
     [EVENT_RECOVERY] = "recovery",
+    [EVENT_SUSPEND] = "suspend",
+    [EVENT_RESUME] = "resume",
 };
 static_assert(ARRAY_COUNT(event_names) == EVENT_LAST + 1, "a name for each type");
 

@@ -36,7 +36,9 @@ enum event_type {
     EVENT_PATIENT_ADD,
     EVENT_CUTOFF,        /* a mount cut a reader off */
     EVENT_RECOVERY,      /* a file came back older than its last write after a power cut */
-    EVENT_LAST = EVENT_RECOVERY
+    EVENT_SUSPEND,       /* the authority's list names this identity from now on */
+    EVENT_RESUME,        /* and no longer */
+    EVENT_LAST = EVENT_RESUME
 };
 const char *event_name(enum event_type t);
 int event_parse(const char *name, enum event_type *out_type) PHR_MUST_CHECK; /* PHR_E_USAGE */

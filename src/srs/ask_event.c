@@ -1,6 +1,9 @@
 /* What the command line did, and whom the authority suspends. */
 #include "srs/asks.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "format/suspension.h"
 #include "srs/srs_inside.h"
 
@@ -17,6 +20,8 @@ bool ask_event_is_own(enum event_type t)
     case EVENT_LOG_READ:
     case EVENT_GAP:
     case EVENT_PATIENT_ADD:
+    case EVENT_SUSPEND:
+    case EVENT_RESUME:
         return true;
     case EVENT_LOGIN:
     case EVENT_LOGOUT:
@@ -82,6 +87,48 @@ static int check_serial(struct srs *s, uint64_t serial)
     return rc;
 }
 
+static int compare_users(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(struct id16));
+}
+
+static int log_change(struct srs *s, const struct job *job, enum event_type type, const struct id16 *user)
+{
+    const struct event e = { .type = type, .time_s = srs_now_s(s), .user = *user, .uid = job->peer.uid };
+
+    return srs_log(s, &e, NULL);
+}
+
+/* Lists are sorted. */
+static bool is_named(const struct suspension *list, const struct id16 *user)
+{
+    return list->count > 0 && bsearch(user->b, list->users.p, list->count, sizeof user->b, compare_users);
+}
+
+/* Who is new in the list, and who is gone from it. */
+static int log_changes(struct srs *s, const struct job *job, const struct suspension *list)
+{
+    scoped(srs_db_end) struct srs_stmt q = srs_db_query(s->db, "SELECT user FROM suspended");
+    struct id16 user;
+    int rc = srs_db_step(&q);
+
+    while (rc > 0) {
+        rc = 0;
+        srs_db_col_bytes(&q, 0, user.b, sizeof user.b, &rc);
+        if (rc == 0 && !is_named(list, &user))
+            rc = log_change(s, job, EVENT_RESUME, &user);
+        if (rc < 0)
+            return rc;
+        rc = srs_db_step(&q);
+    }
+    for (uint32_t i = 0; i < list->count && rc == 0; i++) {
+        user = suspension_get_user(list, i);
+        if (!srs_is_suspended(s, &user, &rc) && rc == 0)
+            rc = log_change(s, job, EVENT_SUSPEND, &user);
+    }
+    return rc;
+}
+
 int ask_event_suspend(struct srs *s, struct job *job)
 {
     struct reader r = reader_over(job->payload);
@@ -93,6 +140,8 @@ int ask_event_suspend(struct srs *s, struct job *job)
 
     if (rc == 0)
         rc = check_serial(s, list.serial);
+    if (rc == 0)
+        rc = log_changes(s, job, &list);
     if (rc < 0)
         return rc;
     q = srs_db_query(s->db, "DELETE FROM suspended");

@@ -449,27 +449,44 @@ TEST(srs_hostile__terms_that_it_cannot_keep_are_refused)
     bench_free(b);
 }
 
-TEST(srs_hostile__attempts_of_the_suspended_are_recorded)
+static int suspend(struct bench *b, uint64_t serial, const struct id16 *user)
+{
+    const struct suspension list = {
+        .serial = serial, .time_s = clock_realtime_s(), .count = 1, .users = { user->b, 16 }
+    };
+    struct writer signed_list, payload;
+    int rc;
+
+    writer_init(&signed_list);
+    writer_init(&payload);
+    CHECK_EQ(suspension_encode(&list, b->realm.authority.sign, &signed_list), 0);
+    writer_lp(&payload, writer_done(&signed_list));
+    rc = ask(b, SRS_SUSPEND, writer_done(&payload), NULL);
+    writer_fini(&signed_list);
+    writer_fini(&payload);
+    return rc;
+}
+
+TEST(srs_hostile__suspensions_and_attempts_of_the_suspended_are_recorded)
 {
     struct bench *b = bench_new();
-    struct suspension list = { .serial = 1, .time_s = clock_realtime_s(), .count = 1 };
     struct event e = { 0 };
-    struct writer signed_list, payload;
     struct id16 file;
 
     UNUSED_STATE;
     (void)grant(b, &b->realm.writer, GRANT_RW);
-    writer_init(&signed_list);
-    writer_init(&payload);
-    list.users = view_of(b->realm.writer.card.user.b, 16);
-    CHECK_EQ(suspension_encode(&list, b->realm.authority.sign, &signed_list), 0);
-    writer_lp(&payload, writer_done(&signed_list));
-    CHECK_EQ(ask(b, SRS_SUSPEND, writer_done(&payload), NULL), 0);
+    CHECK_EQ(suspend(b, 1, &b->realm.writer.card.user), 0);
     CHECK_EQ(push_one(b, create(b, "a", NULL, &file), &b->realm.writer, NULL), PHR_E_CARD);
     CHECK_EQ(count_events(b, EVENT_DENIED, &e), 1);
     CHECK(id_equal(&e.user, &b->realm.writer.card.user));
-    writer_fini(&signed_list);
-    writer_fini(&payload);
+    CHECK_EQ(count_events(b, EVENT_SUSPEND, &e), 1);
+    CHECK(id_equal(&e.user, &b->realm.writer.card.user));
+    CHECK_EQ(suspend(b, 2, &b->realm.writer.card.user), 0); /* nothing new */
+    CHECK_EQ(count_events(b, EVENT_SUSPEND, NULL), 1);
+    CHECK_EQ(suspend(b, 3, &b->realm.reader.card.user), 0);
+    CHECK_EQ(count_events(b, EVENT_SUSPEND, NULL), 2);
+    CHECK_EQ(count_events(b, EVENT_RESUME, &e), 1);
+    CHECK(id_equal(&e.user, &b->realm.writer.card.user));
     bench_free(b);
 }
 
@@ -640,7 +657,7 @@ int main(void)
         UNIT(srs_hostile__a_lease_ends_with_its_grant),
         UNIT(srs_hostile__without_its_slot_a_grant_is_dead_and_hurts_nobody),
         UNIT(srs_hostile__terms_that_it_cannot_keep_are_refused),
-        UNIT(srs_hostile__attempts_of_the_suspended_are_recorded),
+        UNIT(srs_hostile__suspensions_and_attempts_of_the_suspended_are_recorded),
         UNIT(srs_hostile__nothing_is_released_after_a_revocation_was_answered),
         UNIT(srs_hostile__a_stream_is_its_own_headers_only),
         UNIT(srs_hostile__a_mount_cannot_tell_what_only_the_srs_knows),
