@@ -260,20 +260,29 @@ static struct content *take_unsynced(struct contents *cs)
     struct content *list = cs->unsynced;
 
     cs->unsynced = NULL;
-    for (struct content *ct = list; ct; ct = ct->next_unsynced)
-        ct->is_unsynced = false;
     return list;
 }
 
-static struct sync_point *take_points(struct content *list)
+/* The mark falls when the content leaves the list, not before: a writer that notes it meanwhile
+   would link it into the next list and tear this one. */
+static struct content *pop_unsynced(struct contents *cs, struct content **io_list)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&cs->lock);
+    struct content *ct = *io_list;
+
+    *io_list = ct->next_unsynced;
+    ct->is_unsynced = false;
+    return ct;
+}
+
+static struct sync_point *take_points(struct contents *cs, struct content *list)
 {
     struct sync_point *points = NULL;
 
     while (list) {
-        struct content *ct = list;
+        struct content *ct = pop_unsynced(cs, &list);
         struct sync_point *p = calloc(1, sizeof *p);
 
-        list = ct->next_unsynced;
         if (!p) {
             content_note_unsynced(ct);
             content_release(ct);
@@ -450,7 +459,7 @@ void contents_sync_pass(struct contents *cs)
     freed = cs->freed;
     cs->freed = NULL;
     pthread_mutex_unlock(&cs->lock);
-    points = take_points(take_unsynced(cs));
+    points = take_points(cs, take_unsynced(cs));
     if (!points && !freed)
         return;
     rc = nsdb_sync(cs->db);
