@@ -43,14 +43,23 @@ def free_port():
 
 # ---- the viewer: a process of a reader that opens a file, shows it, and looks again when told ----
 
+# All descriptors of a file share its cached pages. When one of two readers is cut off, the other
+# therefore gets ESTALE once, as from NFS, and opens the file anew (a new node, other pages).
 VIEWER = """
-import os, sys
+import errno, os, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
 size = os.fstat(fd).st_size
 print("read", len(os.pread(fd, size, 0)), flush=True)
 for line in sys.stdin:
     try:
-        print("read", len(os.pread(fd, size, 0)), flush=True)
+        try:
+            data = os.pread(fd, size, 0)
+        except OSError as e:
+            if e.errno != errno.ESTALE:
+                raise
+            fd = os.open(sys.argv[1], os.O_RDONLY)
+            data = os.pread(fd, size, 0)
+        print("read", len(data), flush=True)
     except OSError as e:
         print("error", e.errno, flush=True)
 """
