@@ -11,6 +11,8 @@
  *          one that breaks the framing ends the connection.
  * SERVER-4 A connection is freed by its last request or by the end of its socket, whichever
  *          is later; the server likewise. So a late answer finds something to be put in.
+ * SERVER-5 Strangers (not root, not our own user, not the trusted one) hold at most half of the
+ *          connections together, and one of them a quarter: the mount always finds a place.
  */
 #include "ipc/server.h"
 
@@ -243,15 +245,25 @@ int server_run(struct server *s)
     return 0;
 }
 
-/* One user may hold half of the connections, so that he cannot lock out the others. */
+static bool is_stranger(const struct server *s, uid_t uid)
+{
+    return uid != 0 && uid != geteuid() && uid != s->opts.trusted_uid;
+}
+
+/* SERVER-5 */
 static bool may_join(const struct server *s, uid_t uid)
 {
+    const uint32_t max = s->opts.connections_max;
+    uint32_t strangers = 0;
     uint32_t same = 0;
 
-    for (const struct connection *c = s->connections; c; c = c->next)
+    for (const struct connection *c = s->connections; c; c = c->next) {
+        strangers += is_stranger(s, c->peer.uid);
         same += c->peer.uid == uid;
-    return s->connection_count < s->opts.connections_max &&
-           (uid == 0 || same <= s->opts.connections_max / 2);
+    }
+    if (s->connection_count >= max)
+        return false;
+    return !is_stranger(s, uid) || (strangers < max / 2 && same < max / 4);
 }
 
 static void accept_one(struct server *s, int sock)

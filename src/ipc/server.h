@@ -44,6 +44,7 @@ struct server_opts {
     /* A connection ended; on the server's thread; may be NULL. Its requests may still be open. */
     void (*on_close)(void *user, const struct peer *peer);
     uint32_t connections_max;
+    uid_t trusted_uid; /* beside root and our own user: SERVER-5 */
     uint32_t in_flight_max; /* requests per connection; more are not read */
 };
 int server_open(const struct server_opts *opts, struct server **out_server) PHR_MUST_CHECK;

@@ -387,6 +387,7 @@ static int open_socket(struct phrd *p)
                                 .rule_count = phrd_rule_count, .user = p,
                                 .on_close = phrd_rules_on_close,
                                 .connections_max = CONNECTIONS_MAX,
+                                .trusted_uid = p->mount_uid,
                                 .in_flight_max = IN_FLIGHT_MAX };
     int rc = config_run_path(&p->config, "phrd.sock", path, sizeof path);
 

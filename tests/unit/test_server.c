@@ -1,5 +1,7 @@
 #include "ipc_fixture.h"
 
+#include <sys/wait.h>
+
 static int raw_connect(const struct fixture *f)
 {
     int fd = -1;
@@ -187,22 +189,58 @@ TEST(server__survives_a_reply_after_the_peer_and_after_itself)
     fixture_fini(&f);
 }
 
-TEST(server__turns_away_the_one_connection_too_many)
+static bool is_answered(int sock)
+{
+    struct frame_head head = { .type = MSG_STATUS, .id = 1 };
+    uint8_t bytes[FRAME_HEAD_BYTES];
+
+    frame_head_encode(&head, bytes);
+    return send(sock, bytes, sizeof bytes, MSG_NOSIGNAL) == (ssize_t)sizeof bytes &&
+           recv(sock, bytes, sizeof bytes, MSG_WAITALL) == (ssize_t)sizeof bytes;
+}
+
+/* As somebody else, so in a process of its own: how many of nine connections are kept. */
+static int kept_of_nine(const struct fixture *f, uid_t uid)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        int socks[9];
+        int kept = 0;
+
+        if (setresuid(uid, uid, uid) < 0)
+            _exit(99);
+        for (size_t i = 0; i < 9; i++)
+            socks[i] = raw_connect(f);
+        for (size_t i = 0; i < 9; i++)
+            kept += is_answered(socks[i]);
+        _exit(kept);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(server__keeps_places_that_strangers_cannot_take)
 {
     struct fixture f;
-    int socks[9];
+    int socks[17];
 
     UNUSED_STATE;
     fixture_init(&f);
-    for (size_t i = 0; i < 9; i++)
-        socks[i] = raw_connect(&f);
-    if (getuid() != 0) { /* half of sixteen for one user; root may have all */
-        CHECK(is_closed_by_server(socks[8]));
-    } else {
-        raw_send(socks[8], MSG_STATUS, 1, NULL, 0);
-        CHECK_EQ(raw_status(socks[8]), 0);
+    if (getuid() == 0) { /* of sixteen a quarter for one of them */
+        CHECK_EQ(chmod(f.dir, 0711), 0);
+        CHECK_EQ(chmod(f.path, 0666), 0);
+        CHECK_EQ(kept_of_nine(&f, 65534), 4);
+        CHECK_SOON(atomic_load(&f.closed_count) == 4);
     }
-    for (size_t i = 0; i < 9; i++)
+    for (size_t i = 0; i < 17; i++)
+        socks[i] = raw_connect(&f);
+    CHECK(is_closed_by_server(socks[16])); /* the one too many */
+    raw_send(socks[15], MSG_STATUS, 1, NULL, 0);
+    CHECK_EQ(raw_status(socks[15]), 0);
+    for (size_t i = 0; i < 17; i++)
         close(socks[i]);
     fixture_fini(&f);
 }
@@ -280,7 +318,7 @@ int main(void)
         UNIT(server__keeps_secret_payloads_in_the_arena_only_until_the_reply),
         UNIT(server__stops_reading_when_too_much_is_in_flight),
         UNIT(server__survives_a_reply_after_the_peer_and_after_itself),
-        UNIT(server__turns_away_the_one_connection_too_many),
+        UNIT(server__keeps_places_that_strangers_cannot_take),
         UNIT(server__cuts_a_peer_who_never_fetches_his_answers),
         UNIT(server__replaces_a_dead_socket_but_no_living_one_and_no_file),
     };
