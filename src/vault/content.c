@@ -115,6 +115,14 @@ static int read_boot_id(struct id16 *out_id)
                : PHR_E_FORMAT;
 }
 
+void contents_stop(struct contents *c)
+{
+    if (!c)
+        return;
+    sealer_stop(c->sealer);
+    hydrate_stop(c->hydrate);
+}
+
 void contents_close(struct contents *c)
 {
     if (!c)

@@ -15,7 +15,10 @@ struct contents;
 /* Opens data/ below vault_fd, recovers dirty files as far as it can without keys, starts the
    syncer (<= 1 s) and the sealer. Keys come later: contents_login tries what waited for them. */
 int contents_open(struct vault *v, int vault_fd, struct contents **out_contents) PHR_MUST_CHECK;
-void contents_close(struct contents *c); /* flushes and syncs all, never the network */
+/* The sealer stops, nothing more is asked of the link: before link_close. NULL is fine. */
+void contents_stop(struct contents *c);
+/* After link_close, which answers what is in flight. Syncs all; never the network. */
+void contents_close(struct contents *c);
 /* An identity logged in or the link came up: recover, seal and offer objects that waited. */
 void contents_kick(struct contents *c);
 /* Logout: everything of nodes that this user has open is flushed and locally durable, keys dropped. */

@@ -325,6 +325,7 @@ void contents_syncer_stop(struct contents *cs);
 
 /* sealer.c */
 int sealer_open(struct contents *cs, struct sealer **out_sealer) PHR_MUST_CHECK;
+void sealer_stop(struct sealer *s);
 void sealer_close(struct sealer *s);
 /* This node may have something to seal; cheap, any lock held. */
 void sealer_note(struct sealer *s, uint64_t nodeid, uint64_t due_ms);
@@ -333,6 +334,7 @@ void sealer_note_new(struct sealer *s, uint64_t nodeid, uint64_t not_before_ms);
 
 /* hydrate.c */
 int hydrate_open(struct contents *cs, struct hydrate **out_hydrate) PHR_MUST_CHECK;
+void hydrate_stop(struct hydrate *h); /* nothing new is asked for */
 void hydrate_close(struct hydrate *h);
 /* A segment, or with is_manifest the list of segments: PHR_E_PENDING, or why not. No lock held.
    w may be NULL: read-ahead. */

@@ -75,8 +75,7 @@ int hydrate_open(struct contents *cs, struct hydrate **out_hydrate)
     return 0;
 }
 
-/* The link has answered everything before (content.h), so nothing is in flight for long. */
-void hydrate_close(struct hydrate *h)
+void hydrate_stop(struct hydrate *h)
 {
     if (!h)
         return;
@@ -84,6 +83,14 @@ void hydrate_close(struct hydrate *h)
     h->is_stopping = true;
     pthread_cond_broadcast(&h->wake);
     pthread_mutex_unlock(&h->lock);
+}
+
+/* The link has answered everything before (content.h), so nothing is in flight for long. */
+void hydrate_close(struct hydrate *h)
+{
+    if (!h)
+        return;
+    hydrate_stop(h);
     if (h->has_thread)
         pthread_join(h->thread, NULL);
     pthread_mutex_destroy(&h->lock);

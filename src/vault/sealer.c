@@ -42,7 +42,7 @@ int sealer_open(struct contents *cs, struct sealer **out_sealer)
     return 0;
 }
 
-void sealer_close(struct sealer *s)
+void sealer_stop(struct sealer *s)
 {
     if (!s)
         return;
@@ -52,6 +52,14 @@ void sealer_close(struct sealer *s)
     pthread_mutex_unlock(&s->lock);
     if (s->has_thread)
         pthread_join(s->thread, NULL);
+    s->has_thread = false;
+}
+
+void sealer_close(struct sealer *s)
+{
+    if (!s)
+        return;
+    sealer_stop(s);
     offer_fini(s);
     free(s->todos);
     pthread_mutex_destroy(&s->lock);

@@ -305,6 +305,7 @@ void vault_close(struct vault *v)
     if (v->db && v->spool)
         sign_all(v);
     worker_stop(v->worker);
+    contents_stop(v->contents);
     if (v->link) {
         struct link *l = v->link;
 
