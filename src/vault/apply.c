@@ -203,6 +203,7 @@ int apply_entry(struct vault *v, struct view bytes, struct apply_object *io_obje
         return rc;
     writer_init(&a.own_seals);
     writer_init(&a.gone);
+    nsdb_lock(v->db); /* nobody sees rows of a new epoch with the keys of the old one */
     rc = nsdb_begin(v->db);
     if (rc == 0) {
         rc = apply_in_tx(&a, bytes, &e, &meets);
@@ -218,8 +219,10 @@ int apply_entry(struct vault *v, struct view bytes, struct apply_object *io_obje
             apply_settle(v);
         if (meets)
             rc = rebase_redo(v, &e.patient);
-        purge_gone(v, &a.gone);
     }
+    nsdb_unlock(v->db);
+    if (rc == 0)
+        purge_gone(v, &a.gone);
     writer_fini(&a.own_seals);
     writer_fini(&a.gone);
     entry_fini(&e);

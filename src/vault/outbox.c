@@ -5,8 +5,8 @@
  *           back in a verified entry (S-2), or when a rebase makes it anew.
  * OUTBOX-2  Numbers of a lane rise and are never used twice on this host, also after a rebase
  *           or a lost database (nsdb_op_n_load looks at all who know).
- * OUTBOX-3  Ops of one patient leave in the order in which they were made; a seal waits for its
- *           objects and holds nobody up.
+ * OUTBOX-3  Metadata ops of one patient leave in the order in which they were made, seals behind
+ *           them; a seal waits for its objects and holds nobody up.
  *
  *   held ──(objects stored)──► ready ──(pushed, entry applied)──► gone
  *                                └──(refused for ever)──► parked, shown in status
@@ -228,39 +228,63 @@ static uint32_t changes_of(struct view op)
     return n;
 }
 
+/* Rows of one lane into the push. False: some stay behind. */
+struct push_fill {
+    struct vault *v;
+    uint64_t now;
+    uint64_t hold_ms;
+    struct writer ops;
+    uint32_t changes;
+    uint64_t *ids;
+    size_t count;
+    bool stays_behind;
+};
+
+static int take_lane(struct push_fill *p, const struct id16 *patient, enum op_lane lane)
+{
+    struct outbox_row row;
+    struct nsdb_stmt s;
+    int rc = 0;
+
+    nsdb_outbox_scan(p->v->db, patient, &s);
+    while (!p->stays_behind && (rc = nsdb_outbox_next(&s, &row)) > 0) {
+        bool is_due = row.created_ms > p->now || p->now - row.created_ms >= p->hold_ms;
+
+        if (row.state != OUTBOX_READY || row.lane != lane)
+            continue;
+        p->changes += changes_of(row.op);
+        if ((!is_due && lane == OP_LANE_META) || p->count >= PUSH_OPS_MAX ||
+            (p->count > 0 &&
+             (p->changes > PUSH_CHANGES_MAX || p->ops.n + row.op.n > PUSH_BYTES_MAX))) {
+            p->stays_behind = true;
+            break;
+        }
+        writer_lp(&p->ops, row.op);
+        writer_bytes(&p->ops, row.sig.b, sizeof row.sig.b);
+        p->ids[p->count++] = row.id;
+    }
+    nsdb_end(&s);
+    return rc < 0 ? rc : 0;
+}
+
 int outbox_take(struct vault *v, const struct id16 *patient, uint64_t hold_ms, struct writer *out,
                 uint64_t *out_ids, size_t *out_count)
 {
-    scoped(writer_fini) struct writer ops = { 0 };
-    uint64_t now = clock_boottime_ms();
-    struct outbox_row row;
-    struct nsdb_stmt s;
-    uint32_t changes = 0;
-    size_t n = 0;
-    int rc = 0;
+    struct push_fill p = {
+        .v = v, .now = clock_boottime_ms(), .hold_ms = hold_ms, .ids = out_ids
+    };
+    int rc = take_lane(&p, patient, OP_LANE_META);
 
-    writer_init(&ops);
-    nsdb_outbox_scan(v->db, patient, &s);
-    while (n < PUSH_OPS_MAX && (rc = nsdb_outbox_next(&s, &row)) > 0) {
-        bool is_due = row.created_ms > now || now - row.created_ms >= hold_ms;
-
-        if (row.state != OUTBOX_READY)
-            continue;
-        if (!is_due && row.lane == OP_LANE_META)
-            break; /* OUTBOX-3 */
-        changes += changes_of(row.op);
-        if (n > 0 && (changes > PUSH_CHANGES_MAX || ops.n + row.op.n > PUSH_BYTES_MAX))
-            break;
-        writer_lp(&ops, row.op);
-        writer_bytes(&ops, row.sig.b, sizeof row.sig.b);
-        out_ids[n++] = row.id;
+    /* A seal needs the inode and the header that a rebase may have made after it. */
+    if (rc == 0)
+        rc = take_lane(&p, patient, OP_LANE_SEAL);
+    if (rc == 0) {
+        writer_u16(out, (uint16_t)p.count);
+        writer_view(out, writer_done(&p.ops));
+        writer_u16(out, 0); /* no re-encryption keys */
+        *out_count = p.count;
+        rc = writer_ok(&p.ops) && writer_ok(out) ? 0 : -ENOMEM;
     }
-    nsdb_end(&s);
-    if (rc < 0)
-        return rc;
-    writer_u16(out, (uint16_t)n);
-    writer_view(out, writer_done(&ops));
-    writer_u16(out, 0); /* no re-encryption keys */
-    *out_count = n;
-    return writer_ok(&ops) && writer_ok(out) ? 0 : -ENOMEM;
+    writer_fini(&p.ops);
+    return rc;
 }

@@ -534,6 +534,8 @@ static int take_push_answer(struct vault *v, struct view answer, const uint64_t 
         (void)reader_u64(&r);
         if (!reader_ok(&r))
             return PHR_E_PROTOCOL;
+        if (rc < 0)
+            log_debug("op_not_taken", LOG_U64("op", ids[i]), LOG_RC("cause", rc));
         if (rc == 0)
             out->any_taken = true;
         else if (rc == PHR_E_EPOCH_HELD || rc == -EAGAIN || rc == PHR_E_STORE)

@@ -1,0 +1,459 @@
+/* Two hosts, one ledger: rebase, conflicts, epochs, what survives a kill. */
+#include "vault_fixture.h"
+
+#include <sys/wait.h>
+
+#include "base/log.h"
+#include "fake_contents.h"
+#include "ipc/link.h"
+#include "vault/content.h"
+#include "vault/nsdb_outbox.h"
+
+enum { UID = 1000 };
+
+static struct bed bed;
+static struct mount_bed a;
+static struct mount_bed b;
+
+static int setup(void **state)
+{
+    (void)state;
+    bed_init(&bed);
+    bed_genesis(&bed);
+    mount_open(&a, &bed, "hosta", VAULT_OWNERSHIP_STORED);
+    mount_login(&a, UID, &bed.realm.owner);
+    mount_open(&b, &bed, "hostb", VAULT_OWNERSHIP_STORED);
+    mount_login(&b, UID, &bed.realm.owner);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    mount_close(&a);
+    mount_close(&b);
+    bed_fini(&bed);
+    return 0;
+}
+
+static uint64_t make_dir(struct mount_bed *m, uint64_t parent, const char *name)
+{
+    struct who who = who_of(UID);
+    struct node_attr attr;
+
+    CHECK_EQ(node_mkdir(m->v, &who, parent, view_text(name), 0755, &attr), 0);
+    return attr.nodeid;
+}
+
+static uint64_t root_of(struct mount_bed *m)
+{
+    return walk(m, UID, "anna/labs");
+}
+
+static bool shows(struct mount_bed *m, const char *path)
+{
+    for (int i = 0; i < 200; i++) {
+        if (walk(m, UID, path) != 0)
+            return true;
+        bed_sleep_ms(10);
+    }
+    return false;
+}
+
+/* What is stuck, for whoever reads a failure. */
+static void say_outbox(struct mount_bed *m)
+{
+    struct nsdb_stmt s;
+    struct outbox_row row;
+
+    nsdb_outbox_scan(vault_get_nsdb(m->v), NULL, &s);
+    while (nsdb_outbox_next(&s, &row) > 0) {
+        struct op op;
+
+        CHECK_EQ(op_decode(row.op, &op), 0);
+        print_message("op %llu lane %d state %d reason %s first change %d of %u epoch %u\n",
+                      (unsigned long long)row.id, row.lane, row.state, phr_err_name(row.reason),
+                      op.changes[0].type, op.count, op.epoch);
+        op_fini(&op);
+    }
+    nsdb_end(&s);
+}
+
+static void settle(struct mount_bed *m)
+{
+    struct vault_backlog left = { .ops = 1 };
+
+    for (int i = 0; i < 10 && left.ops > 0; i++)
+        left = mount_sync(m);
+    if (left.ops || left.parked)
+        say_outbox(m);
+    CHECK_EQ(left.ops, 0);
+    CHECK_EQ(left.parked, 0);
+}
+
+/* phrd is back; a commits first, b comes after a restart. */
+static void come_online(void)
+{
+    mount_close(&b);
+    bed_start(&bed);
+    for (int i = 0; i < 200 && !link_is_up(vault_get_link(a.v)); i++)
+        bed_sleep_ms(10);
+    settle(&a);
+    mount_open(&b, &bed, "hostb", VAULT_OWNERSHIP_STORED);
+    mount_login(&b, UID, &bed.realm.owner);
+}
+
+static size_t count_conflicts(struct mount_bed *m, const char *prefix)
+{
+    struct names_seen seen;
+    size_t n = 0;
+
+    list_dir(m, UID, root_of(m), &seen);
+    for (size_t i = 0; i < seen.count; i++)
+        n += strncmp(seen.names[i], prefix, strlen(prefix)) == 0 && strstr(seen.names[i], " (conflict ");
+    return n;
+}
+
+TEST(outbox__a_change_of_one_host_shows_on_the_other)
+{
+    struct who who = who_of(UID);
+    UNUSED_STATE;
+
+    make_dir(&a, root_of(&a), "shared");
+    settle(&a);
+    CHECK(shows(&b, "anna/labs/shared"));
+    CHECK_EQ(node_rename(b.v, &who, root_of(&b), view_text("shared"), root_of(&b), view_text("moved"), 0), 0);
+    settle(&b);
+    CHECK(shows(&a, "anna/labs/moved"));
+    CHECK_EQ(walk(&a, UID, "anna/labs/shared"), 0);
+    CHECK_EQ(node_rmdir(a.v, &who, root_of(&a), view_text("moved")), 0);
+    settle(&a);
+}
+
+TEST(outbox__the_first_committer_keeps_the_name)
+{
+    uint64_t mine;
+    uint64_t theirs;
+    UNUSED_STATE;
+
+    bed_stop(&bed); /* both work offline */
+    bed_sleep_ms(50);
+    mine = create(&a, UID, root_of(&a), "note.txt");
+    CHECK_EQ(fake_contents_seal(a.v, mine, 11), 0);
+    theirs = create(&b, UID, root_of(&b), "note.txt");
+    CHECK_EQ(fake_contents_seal(b.v, theirs, 22), 0);
+    make_dir(&b, root_of(&b), "untouched");
+    come_online();
+    settle(&b);
+    CHECK_EQ(count_conflicts(&b, "note"), 1);
+    CHECK(shows(&b, "anna/labs/untouched"));
+    CHECK(shows(&a, "anna/labs/untouched"));
+    for (int i = 0; i < 200 && count_conflicts(&a, "note") == 0; i++)
+        bed_sleep_ms(10);
+    CHECK_EQ(count_conflicts(&a, "note"), 1);
+    CHECK_EQ(walk(&a, UID, "anna/labs/note.txt"), mine);
+    /* The loser's file is the same node there, under its new name. */
+    struct node_attr attr;
+    struct who who = who_of(UID);
+
+    CHECK_EQ(node_getattr(b.v, &who, theirs, &attr), 0);
+    CHECK_EQ(attr.st.st_size, 22);
+}
+
+TEST(outbox__edit_beats_delete_and_the_first_rename_wins)
+{
+    struct who who = who_of(UID);
+    struct node_change c = { .set = NODE_SET_MODE, .mode = 0700 };
+    struct node_attr attr;
+    uint64_t dir = make_dir(&a, root_of(&a), "fate");
+    UNUSED_STATE;
+
+    make_dir(&a, root_of(&a), "twice");
+    settle(&a);
+    CHECK(shows(&b, "anna/labs/fate"));
+    CHECK(shows(&b, "anna/labs/twice"));
+    bed_stop(&bed);
+    bed_sleep_ms(50);
+    CHECK_EQ(node_setattr(a.v, &who, dir, &c, NULL, &attr), 0);
+    CHECK_EQ(node_rename(a.v, &who, root_of(&a), view_text("twice"), root_of(&a), view_text("by-a"), 0), 0);
+    CHECK_EQ(node_rmdir(b.v, &who, root_of(&b), view_text("fate")), 0);
+    CHECK_EQ(node_rename(b.v, &who, root_of(&b), view_text("twice"), root_of(&b), view_text("by-b"), 0), 0);
+    come_online();
+    settle(&b);
+    CHECK(shows(&b, "anna/labs/by-a"));
+    CHECK_EQ(walk(&b, UID, "anna/labs/by-b"), 0);
+    CHECK(shows(&a, "anna/labs/by-a"));
+}
+
+/* ---- a new epoch beside pending changes ---- */
+
+struct copy_rows {
+    const struct tiny_class *from;
+    const struct tiny_class *to;
+    struct writer rows[64];
+    struct id16 ids[64];
+    size_t count;
+};
+
+/* The compartment's rows under the next names key: what the owner's client does (EPOCH). */
+static void add_next_row(struct copy_rows *c, enum snapshot_kind kind, struct view bytes)
+{
+    struct writer *out = &c->rows[c->count];
+    struct writer sealed;
+
+    writer_init(out);
+    writer_init(&sealed);
+    if (kind == SNAPSHOT_DENTRY) {
+        struct dentry_row row;
+        struct dentry d;
+
+        CHECK_EQ(dentry_row_decode(bytes, &row), 0);
+        CHECK_EQ(dentry_open_sealed(&c->from->rows, &row, &d), 0);
+        row.tag = name_tag(&c->to->rows, &row.parent, view_of(d.name, d.name_bytes));
+        CHECK_EQ(dentry_seal(&c->to->rows, &row, &d, &sealed), 0);
+        row.sealed = writer_done(&sealed);
+        dentry_row_encode(&row, out);
+        c->ids[c->count] = row.row;
+    } else {
+        struct writer plain;
+        struct inode_row row;
+        struct inode_attr attr;
+
+        writer_init(&plain);
+        CHECK_EQ(inode_row_decode(bytes, &row), 0);
+        CHECK_EQ(inode_open_sealed(&c->from->rows, &row, &plain, &attr), 0);
+        CHECK_EQ(inode_seal(&c->to->rows, &row, &attr, &sealed), 0);
+        row.sealed = writer_done(&sealed);
+        inode_row_encode(&row, out);
+        c->ids[c->count] = row.ino;
+        inode_plain_free(&plain);
+    }
+    writer_fini(&sealed);
+    c->count++;
+}
+
+static void sort_rows(struct copy_rows *c)
+{
+    for (size_t i = 1; i < c->count; i++) {
+        for (size_t j = i; j > 0 && memcmp(c->ids[j - 1].b, c->ids[j].b, 16) > 0; j--) {
+            struct writer w = c->rows[j];
+            struct id16 id = c->ids[j];
+
+            c->rows[j] = c->rows[j - 1];
+            c->ids[j] = c->ids[j - 1];
+            c->rows[j - 1] = w;
+            c->ids[j - 1] = id;
+        }
+    }
+}
+
+static void copy_all(struct nsdb *db, struct copy_rows *dentries, struct copy_rows *inodes)
+{
+    static const char d_sql[] = "SELECT row, parent, tag, version, sealed FROM dentry";
+    static const char i_sql[] = "SELECT ino, version, sealed FROM inode WHERE kind < 2 AND gone = 0";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, d_sql, &s);
+    while (nsdb_step(&s) > 0) {
+        struct dentry_row row = { .version = nsdb_col_u64(&s, 3), .sealed = nsdb_col_view(&s, 4) };
+        struct writer w;
+
+        CHECK(nsdb_col_id(&s, 0, &row.row));
+        CHECK(nsdb_col_id(&s, 1, &row.parent));
+        CHECK(nsdb_col_id(&s, 2, &row.tag));
+        writer_init(&w);
+        dentry_row_encode(&row, &w);
+        add_next_row(dentries, SNAPSHOT_DENTRY, writer_done(&w));
+        writer_fini(&w);
+    }
+    nsdb_end(&s);
+    nsdb_query(db, i_sql, &s);
+    while (nsdb_step(&s) > 0) {
+        struct inode_row row = { .version = nsdb_col_u64(&s, 1), .sealed = nsdb_col_view(&s, 2) };
+        struct writer w;
+
+        CHECK(nsdb_col_id(&s, 0, &row.ino));
+        writer_init(&w);
+        inode_row_encode(&row, &w);
+        add_next_row(inodes, SNAPSHOT_INODE, writer_done(&w));
+        writer_fini(&w);
+    }
+    nsdb_end(&s);
+}
+
+/* epoch-begin and epoch, from the rows of a host that has nothing pending. */
+static void new_epoch(struct mount_bed *m)
+{
+    struct tiny_class *now = &bed.realm.labs;
+    struct class_ctx ctx = now->ctx;
+    struct tiny_class next;
+    struct tiny_op *begin = tiny_op_new(&now->ctx);
+    struct tiny_op *t;
+    struct copy_rows dentries = { .from = now, .to = &next };
+    struct copy_rows inodes = { .from = now, .to = &next };
+    struct view d_views[64];
+    struct view i_views[64];
+    struct snapshot_rows rows[SNAPSHOT_KINDS] = { { d_views, 0 }, { i_views, 0 } };
+    struct snapshot_head head = { 0 };
+    struct writer object;
+    struct writer record;
+    struct writer names;
+    struct epoch_change change;
+
+    ctx.epoch++;
+    next = tiny_class_new(&ctx);
+    tiny_put_ctx(begin, CHANGE_EPOCH_BEGIN, &now->ctx);
+    CHECK_EQ(bed_push(&bed, begin, &bed.realm.owner, NULL), 0);
+    copy_all(vault_get_nsdb(m->v), &dentries, &inodes);
+    sort_rows(&dentries);
+    sort_rows(&inodes);
+    for (size_t i = 0; i < dentries.count; i++)
+        d_views[i] = writer_done(&dentries.rows[i]);
+    for (size_t i = 0; i < inodes.count; i++)
+        i_views[i] = writer_done(&inodes.rows[i]);
+    rows[SNAPSHOT_DENTRY].count = dentries.count;
+    rows[SNAPSHOT_INODE].count = inodes.count;
+    head.ctx = ctx;
+    writer_init(&object);
+    CHECK_EQ(snapshot_encode(&head, rows, &object), 0);
+    change.object_id = digest_sha256(writer_done(&object));
+    bed.objects[bed.object_count].id = change.object_id;
+    bed.objects[bed.object_count].p = writer_take(&object, &bed.objects[bed.object_count].n);
+    bed.object_count++;
+    t = tiny_op_new(&ctx);
+    writer_init(&record);
+    writer_init(&names);
+    tiny_write_record(&next, &bed.realm.owner, &record);
+    tiny_write_header(&next, &ctx.class_id, 2, next.nk, NULL, &names);
+    change.class_record = writer_done(&record);
+    change.names_header = writer_done(&names);
+    epoch_encode(&change, tiny_op_add(t, CHANGE_EPOCH));
+    CHECK_EQ(bed_push(&bed, t, &bed.realm.owner, NULL), 0);
+    for (size_t i = 0; i < dentries.count; i++)
+        writer_fini(&dentries.rows[i]);
+    for (size_t i = 0; i < inodes.count; i++)
+        writer_fini(&inodes.rows[i]);
+    writer_fini(&record);
+    writer_fini(&names);
+    tiny_class_fini(now);
+    *now = next;
+}
+
+TEST(outbox__pending_changes_are_made_anew_after_an_epoch_change)
+{
+    struct who who = who_of(UID);
+    struct node_attr attr;
+    struct node_change c = { .set = NODE_SET_MODE, .mode = 0711 };
+    uint64_t kept = make_dir(&a, root_of(&a), "kept");
+    uint64_t file;
+    struct file *open;
+    UNUSED_STATE;
+
+    settle(&a);
+    settle(&b);
+    CHECK(shows(&b, "anna/labs/kept"));
+    bed_stop(&bed);
+    bed_sleep_ms(50);
+    /* b works offline: a new file that stays open, a rename, a chmod. */
+    CHECK_EQ(node_create(b.v, &who, root_of(&b), view_text("pending.txt"), 0644, O_RDWR, &attr, &open), 0);
+    file = attr.nodeid;
+    CHECK_EQ(fake_contents_seal(b.v, file, 33), 0);
+    CHECK_EQ(node_rename(b.v, &who, root_of(&b), view_text("kept"), root_of(&b), view_text("renamed"), 0), 0);
+    CHECK_EQ(node_setattr(b.v, &who, walk(&b, UID, "anna/labs/renamed"), &c, NULL, &attr), 0);
+    new_epoch(&a); /* a is behind the SRS by now, and has nothing pending */
+    bed_start(&bed);
+    for (int i = 0; i < 200 && !link_is_up(vault_get_link(b.v)); i++)
+        bed_sleep_ms(10);
+    settle(&b);
+    CHECK_EQ(walk(&b, UID, "anna/labs/pending.txt"), file);
+    file_release(open);
+    CHECK(shows(&a, "anna/labs/pending.txt"));
+    CHECK(shows(&a, "anna/labs/renamed"));
+    CHECK_EQ(walk(&a, UID, "anna/labs/renamed"), kept);
+    CHECK_EQ(node_getattr(a.v, &who, kept, &attr), 0);
+    CHECK_EQ(attr.st.st_mode & 0777, 0711);
+    CHECK_EQ(lookup(&a, UID, root_of(&a), "pending.txt", &attr), 0);
+    CHECK_EQ(attr.st.st_size, 33);
+    /* And everything goes on under the new keys. */
+    make_dir(&a, root_of(&a), "after");
+    settle(&a);
+    CHECK(shows(&b, "anna/labs/after"));
+}
+
+TEST(outbox__a_logged_out_writer_stays_pending)
+{
+    uint32_t unsealed;
+    uint64_t file;
+    UNUSED_STATE;
+
+    settle(&b);
+    bed_stop(&bed);
+    bed_sleep_ms(50);
+    file = create(&b, UID, root_of(&b), "later");
+    CHECK_EQ(fake_contents_seal(b.v, file, 5), 0);
+    CHECK_EQ(vault_logout(b.v, UID, &unsealed), 0);
+    new_epoch(&a);
+    bed_start(&bed);
+    for (int i = 0; i < 100 && !link_is_up(vault_get_link(b.v)); i++)
+        bed_sleep_ms(10);
+    bed_sleep_ms(600);
+    mount_close(&b); /* and over a restart */
+    mount_open(&b, &bed, "hostb", VAULT_OWNERSHIP_STORED);
+    bed_sleep_ms(300);
+    mount_login(&b, UID, &bed.realm.owner);
+    CHECK(shows(&b, "anna/labs/later"));
+    settle(&b);
+    CHECK(shows(&a, "anna/labs/later"));
+}
+
+TEST(outbox__what_was_acknowledged_survives_a_kill)
+{
+    struct who who = who_of(UID);
+    struct node_attr attr;
+    int status;
+    pid_t pid;
+    UNUSED_STATE;
+
+    settle(&b);
+    mount_close(&b);
+    pid = fork();
+    if (pid == 0) {
+        struct mount_bed child;
+
+        /* Its own vault, threads and all; phrd stays with the parent. */
+        mount_open(&child, &bed, "hostb", VAULT_OWNERSHIP_STORED);
+        mount_login(&child, UID, &bed.realm.owner);
+        make_dir(&child, root_of(&child), "killed");
+        create(&child, UID, root_of(&child), "maybe");
+        CHECK_EQ(node_rename(child.v, &who, root_of(&child), view_text("killed"), root_of(&child),
+                             view_text("kept-over-kill"), 0), 0);
+        raise(SIGKILL);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    mount_open(&b, &bed, "hostb", VAULT_OWNERSHIP_STORED);
+    mount_login(&b, UID, &bed.realm.owner);
+    CHECK(walk(&b, UID, "anna/labs/kept-over-kill") != 0);
+    CHECK_EQ(lookup(&b, UID, root_of(&b), "killed", &attr), -ENOENT);
+    CHECK(walk(&b, UID, "anna/labs/maybe") != 0); /* the rename committed what came before it */
+    settle(&b);
+    CHECK(shows(&a, "anna/labs/kept-over-kill"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        UNIT(outbox__a_change_of_one_host_shows_on_the_other),
+        UNIT(outbox__the_first_committer_keeps_the_name),
+        UNIT(outbox__edit_beats_delete_and_the_first_rename_wins),
+        UNIT(outbox__pending_changes_are_made_anew_after_an_epoch_change),
+        UNIT(outbox__a_logged_out_writer_stays_pending),
+        UNIT(outbox__what_was_acknowledged_survives_a_kill),
+    };
+
+    if (secret_arena_open() < 0)
+        return 1;
+    if (getenv("PHR_TEST_DEBUG"))
+        log_open("test", LOG_LEVEL_DEBUG);
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
