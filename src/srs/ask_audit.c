@@ -34,9 +34,12 @@ static int check_proof(struct srs *s, struct asking *a, struct view proof)
     const uint64_t now_s = srs_now_s(s);
     struct verify_key owner;
     struct signature sig;
+    struct digest hash_of_head;
     struct digest hash;
     struct id16 id;
     uint64_t time_s;
+    uint64_t seq;
+    int rc;
 
     reader_bytes(&r, a->patient.b, sizeof a->patient.b);
     time_s = reader_u64(&r);
@@ -56,6 +59,9 @@ static int check_proof(struct srs *s, struct asking *a, struct view proof)
     id = patient_id(&owner);
     if (!id_equal(&id, &a->patient))
         return PHR_E_RIGHTS;
+    rc = s->state.ledger.get_head(&s->state, &a->patient, &seq, &hash_of_head);
+    if (rc < 0)
+        return rc == -ENOENT ? PHR_E_RIGHTS : rc; /* anybody can make a key and call it a patient */
     if (time_s > now_s + SKEW_S_MAX || time_s + SKEW_S_MAX < now_s)
         return PHR_E_TIME_SKEW;
     return sign_check_labelled(&owner, LABEL_OPEN, &hash, &sig);

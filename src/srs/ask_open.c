@@ -2,7 +2,8 @@
  * A reader asks for keys (CRYPTO 2.6).
  *
  * OPEN-1  Each file gets a leaf before its point is computed, and each refusal one too. A request
- *   whose signature does not verify gets one leaf as a whole: anybody could send 256 files.
+ *   whose signature does not verify gets one leaf as a whole, and of those a uid gets UNSIGNED_MAX in a
+ *   minute, the last of which says so (PHR_E_LIMIT): anybody can send them, and could fill the disk.
  * OPEN-2  The capsule is the ledger's own, looked up by file; a reader names it by hash only.
  * OPEN-3  A request is taken once: its id is remembered for longer than its time is accepted.
  * OPEN-4  Names keys and contents are told apart by the file, so that neither is recorded as the other.
@@ -23,6 +24,7 @@ enum {
     SKEW_S_MAX = 120,
     SEEN_S = 300,
     OPEN_REQUEST_BYTES_MAX = 256 * 1024,
+    UNSIGNED_MAX = 60,
     REASON_BYTES_MAX = 512 /* what an event holds; the rest of a long one is cut */
 };
 
@@ -240,12 +242,26 @@ static int log_file(struct srs *s, const struct opening *o, size_t index, int rc
     return srs_log(s, &e, out_leaf);
 }
 
-/* OPEN-1 for what nobody signed. */
-static int refuse_unsigned(struct srs *s, struct opening *o, int verdict)
+/* The how-manieth of this uid in this minute. */
+static uint32_t count_unsigned(struct srs *s, uint32_t uid)
 {
-    struct digest leaf;
-    int rc = log_file(s, o, 0, verdict, &leaf);
+    struct srs_stranger *n = &s->strangers[uid % STRANGERS_MAX];
+    const uint64_t minute = srs_now_s(s) / 60;
 
+    if (n->uid != uid || n->minute != minute)
+        *n = (struct srs_stranger){ .uid = uid, .minute = minute };
+    return ++n->count;
+}
+
+/* OPEN-1 for what nobody signed. */
+static int refuse_unsigned(struct srs *s, const struct job *job, struct opening *o, int verdict)
+{
+    const uint32_t count = count_unsigned(s, job->peer.uid);
+    struct digest leaf = { { 0 } };
+    int rc = 0;
+
+    if (count <= UNSIGNED_MAX)
+        rc = log_file(s, o, 0, count < UNSIGNED_MAX ? verdict : PHR_E_LIMIT, &leaf);
     for (size_t i = 0; i < o->req.count && rc == 0; i++)
         o->items[i] = (struct open_answer_item){ .rc = verdict, .leaf = leaf };
     return rc;
@@ -280,7 +296,7 @@ int ask_open_decide(struct srs *s, struct job *job)
     verdict = judge_request(s, o);
     if (srs_state_is_failure(verdict))
         return verdict;
-    rc = verdict < 0 && !o->is_signed ? refuse_unsigned(s, o, verdict)
+    rc = verdict < 0 && !o->is_signed ? refuse_unsigned(s, job, o, verdict)
                                       : judge_files(s, o, verdict);
     if (rc < 0)
         return rc;

@@ -19,6 +19,8 @@
 #include "srs/srs_key.h"
 #include "srs/srs_state.h"
 
+enum { STRANGERS_MAX = 64 };
+
 struct srs {
     struct srs_opts opts;
     struct srs_key key;
@@ -34,6 +36,11 @@ struct srs {
     uint64_t checkpoint_size; /* of the newest signed note in the database */
     uint64_t checkpoint_ms;   /* when it was signed, on the boot clock */
     struct job *current;      /* being decided */
+    struct srs_stranger { /* unsigned requests of a uid in a minute; two uids may share a place */
+        uint32_t uid;
+        uint64_t minute;
+        uint32_t count;
+    } strangers[STRANGERS_MAX];
     struct committer *committer;
     struct loader *loader;
     _Atomic int64_t skew_s; /* tests */

@@ -12,6 +12,7 @@
 
 #include "audit/auditlog.h"
 #include "base/fdio.h"
+#include "crypto/label.h"
 #include "format/event.h"
 #include "format/open_answer.h"
 #include "format/open_request.h"
@@ -490,6 +491,67 @@ TEST(srs_hostile__suspensions_and_attempts_of_the_suspended_are_recorded)
     bench_free(b);
 }
 
+TEST(srs_hostile__what_nobody_signed_does_not_fill_the_log)
+{
+    enum { TRIES = 100, RECORDED = 60 };
+    struct bench *b = bench_new();
+    struct tiny_grant unknown = { .grant = { .ctx = { .grant = random_id() } } };
+    struct event e = { 0 };
+    struct writer header;
+    struct id16 file;
+
+    UNUSED_STATE;
+    writer_init(&header);
+    CHECK_EQ(push_one(b, create(b, "a", &header, &file), &b->realm.owner, NULL), 0);
+    srs_set_skew(b->srs, 60 - (int64_t)(clock_realtime_s() % 60)); /* a minute begins */
+    for (int i = 0; i < TRIES; i++)
+        CHECK_EQ(open_one(b, &unknown, &b->realm.reader, &file, writer_done(&header), NULL), PHR_E_NO_GRANT);
+    CHECK_EQ(count_events(b, EVENT_DENIED, &e), RECORDED);
+    CHECK_EQ(e.outcome, PHR_E_LIMIT);
+    writer_fini(&header);
+    bench_free(b);
+}
+
+/* An owner's proof by a key of which the SRS has no patient. */
+TEST(srs_hostile__the_log_is_not_for_made_up_patients)
+{
+    struct bench *b = bench_new();
+    scoped(sign_key_free) struct sign_key *key = sign_key_new();
+    const uint64_t now_s = clock_realtime_s();
+    struct writer to_sign, proof, payload;
+    struct verify_key pk;
+    struct signature sig;
+    struct digest hash;
+    struct id16 id;
+
+    UNUSED_STATE;
+    assert_non_null(key);
+    pk = sign_key_public(key);
+    id = patient_id(&pk);
+    writer_init(&to_sign);
+    writer_init(&proof);
+    writer_init(&payload);
+    writer_text(&to_sign, "audit");
+    writer_bytes(&to_sign, id.b, sizeof id.b);
+    writer_u64(&to_sign, now_s);
+    writer_u64(&to_sign, 0);
+    writer_u32(&to_sign, 10);
+    hash = digest_sha256(writer_done(&to_sign));
+    sig = sign_labelled(key, LABEL_OPEN, &hash);
+    writer_bytes(&proof, id.b, sizeof id.b);
+    writer_u64(&proof, now_s);
+    writer_bytes(&proof, pk.b, sizeof pk.b);
+    writer_bytes(&proof, sig.b, sizeof sig.b);
+    writer_u64(&payload, 0);
+    writer_u32(&payload, 10);
+    writer_lp(&payload, writer_done(&proof));
+    CHECK_EQ(ask(b, SRS_AUDIT_FETCH, writer_done(&payload), NULL), PHR_E_RIGHTS);
+    writer_fini(&to_sign);
+    writer_fini(&proof);
+    writer_fini(&payload);
+    bench_free(b);
+}
+
 /* ---- P4, with everybody at once ---- */
 
 struct crowd {
@@ -658,6 +720,8 @@ int main(void)
         UNIT(srs_hostile__without_its_slot_a_grant_is_dead_and_hurts_nobody),
         UNIT(srs_hostile__terms_that_it_cannot_keep_are_refused),
         UNIT(srs_hostile__suspensions_and_attempts_of_the_suspended_are_recorded),
+        UNIT(srs_hostile__what_nobody_signed_does_not_fill_the_log),
+        UNIT(srs_hostile__the_log_is_not_for_made_up_patients),
         UNIT(srs_hostile__nothing_is_released_after_a_revocation_was_answered),
         UNIT(srs_hostile__a_stream_is_its_own_headers_only),
         UNIT(srs_hostile__a_mount_cannot_tell_what_only_the_srs_knows),
