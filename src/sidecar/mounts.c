@@ -149,11 +149,16 @@ static void answer_finished(struct mounts *m, bool all)
     }
 }
 
+void mounts_stop(struct mounts *m)
+{
+    if (m)
+        answer_finished(m, true);
+}
+
 void mounts_close(struct mounts *m)
 {
     if (!m)
         return;
-    answer_finished(m, true);
     applied_free(m->applied);
     pthread_mutex_destroy(&m->lock);
     free(m);

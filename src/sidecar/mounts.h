@@ -13,8 +13,9 @@ enum { MOUNTS_WAITERS_MAX = 256, MOUNTS_WAIT_MS_MAX = 15 * 60 * 1000 };
 struct mounts;
 /* lease_s: the SRS's; a mount that claims less is still counted with it. */
 int mounts_open(struct syncdb *db, uint64_t lease_s, struct mounts **out_mounts) PHR_MUST_CHECK;
-/* Answers who waits. */
-void mounts_close(struct mounts *m);
+/* Answers who waits; the server still tells of connections that end. NULL is fine. */
+void mounts_stop(struct mounts *m);
+void mounts_close(struct mounts *m); /* after the server */
 SCOPED_HANDLE(struct mounts, mounts_close)
 
 int mounts_join(struct mounts *m, const struct peer *peer, const struct id16 *host,
