@@ -18,7 +18,7 @@ int objstore_open(const struct objstore_config *config, struct objstore **out_st
         snprintf(out_why, why_bytes, "[store] url: expected file:///DIRECTORY or s3://BUCKET/...");
         return PHR_E_CONFIG;
     }
-    rc = objstore_dir_open(config->url + 7, out_store);
+    rc = objstore_dir_open(config->url + 7, config->may_make, out_store);
     if (rc < 0)
         snprintf(out_why, why_bytes, "the store's directory: %s", phr_err_text(rc));
     return rc;

@@ -58,6 +58,7 @@ struct objstore_config {
     const char *url;         /* file:///dir or s3://bucket/prefix?endpoint=...&region=...&insecure=1 */
     const char *credentials; /* file; s3 only */
     const char *ca_file;     /* "" for none */
+    bool may_make;           /* a directory that is not there yet; else it counts as away */
 };
 /* PHR_E_CONFIG with the reason in words (200 bytes). Nothing is sent yet. */
 int objstore_open(const struct objstore_config *config, struct objstore **out_store,
@@ -90,6 +91,6 @@ __attribute__((format(printf, 3, 4))) void
 objstore_note_set(struct objstore_note *n, enum objstore_blame blame, const char *format, ...);
 
 /* Made by the two implementations. */
-int objstore_dir_open(const char *path, struct objstore **out_store) PHR_MUST_CHECK;
+int objstore_dir_open(const char *path, bool may_make, struct objstore **out_store) PHR_MUST_CHECK;
 
 #endif

@@ -8,7 +8,7 @@
  *       (A reflink shares blocks only until somebody writes.)
  * DIR-3 The directory is found by its path each time: a descriptor would follow one that is
  *       renamed or unmounted under us, and copies would go where nobody looks for them. Its .tmp
- *       tells it from an empty mount point.
+ *       tells it from an empty mount point, and is made once, with the store.
  */
 #include <dirent.h>
 #include <linux/fs.h>
@@ -41,7 +41,7 @@ struct dir_fds { /* of one operation */
 static const struct objstore_ops dir_ops;
 static int blame(struct objstore_note *note, int rc, const char *what);
 
-int objstore_dir_open(const char *path, struct objstore **out_store)
+int objstore_dir_open(const char *path, bool may_make, struct objstore **out_store)
 {
     scoped(objstore_close) struct objstore *base = NULL;
     scoped(close_fd) int root = -1;
@@ -55,10 +55,10 @@ int objstore_dir_open(const char *path, struct objstore **out_store)
     s->path = strdup(path);
     if (!s->path)
         return -ENOMEM;
-    rc = fdio_make_dir(path, 0750, &root);
+    rc = may_make ? fdio_make_dir(path, 0750, &root) : 0;
     if (rc < 0)
         return rc;
-    if (mkdirat(root, ".tmp", 0700) < 0 && errno != EEXIST)
+    if (may_make && mkdirat(root, ".tmp", 0700) < 0 && errno != EEXIST)
         return -errno;
     *out_store = give(base);
     return 0;

@@ -22,12 +22,14 @@ enum {
     CONNECTIONS_MAX = 512,
     IN_FLIGHT_MAX = 256,
     TICK_MS = 200,
+    STORE_LOOK_MS = 2000,
     MESSAGE_BYTES = 300
 };
 
 static int open_home(struct phrd *p);
 static int take_lock(struct phrd *p);
 static int open_store(struct phrd *p);
+static int is_new_store(struct phrd *p, bool *out_is_new);
 static int enter_sandbox(struct phrd *p);
 static int open_srs(struct phrd *p);
 static int open_socket(struct phrd *p);
@@ -77,7 +79,7 @@ void phrd_free(struct phrd *p)
         server_stop(p->server);
         pthread_join(p->server_thread, NULL);
     }
-    mounts_close(p->mounts);
+    mounts_stop(p->mounts);
     if (p->store)
         objstore_interrupt(p->store);
     /* The SRS and the transport call each other: from here on the SRS finds none. */
@@ -88,6 +90,7 @@ void phrd_free(struct phrd *p)
     if (p->srs)
         srs_close(p->srs);
     server_close(p->server);
+    mounts_close(p->mounts); /* the server told it of the connections that it closed */
     syncdb_close(p->db);
     objstore_close(p->store);
     if (p->realm_fd >= 0)
@@ -102,10 +105,26 @@ void phrd_free(struct phrd *p)
 
 /* ---- --init ---- */
 
-/* What root made for the sidecar's own user becomes his: the directory and the files in it. */
+/* A store in a directory, for the sidecar's user, who may not make one beside sidecar/. */
+static int make_store_dir(struct phrd *p, uid_t uid, gid_t gid)
+{
+    scoped(close_fd) int dir = -1;
+    int rc;
+
+    if (strncmp(p->config.store_url, "file:///", 8) != 0)
+        return 0;
+    rc = fdio_make_dir(p->config.store_url + 7, 0750, &dir);
+    if (rc == 0 && fchown(dir, uid, gid) < 0)
+        rc = -errno;
+    return rc < 0 ? say(rc, "the store's directory") : 0;
+}
+
+/* What root made for the sidecar's own user becomes his: the directories and the files in them. */
 static int hand_over(struct phrd *p)
 {
-    static const char *const files[] = { "srs.key", "rk.keys", "srs.db", "lock" };
+    static const char *const files[] = { "srs.key", "rk.keys",     "srs.db",     "srs.db-wal",
+                                         "sync.db", "sync.db-wal", "srs.db-shm", "sync.db-shm",
+                                         "lock",    "store" };
     uid_t uid = 0;
     gid_t gid = 0;
     int rc;
@@ -119,7 +138,9 @@ static int hand_over(struct phrd *p)
         if (fchownat(p->dir_fd, files[i], uid, gid, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT)
             return say(-errno, files[i]);
     }
-    return fchown(p->dir_fd, uid, gid) < 0 ? say(-errno, "sidecar/") : 0;
+    if (fchown(p->dir_fd, uid, gid) < 0)
+        return say(-errno, "sidecar/");
+    return make_store_dir(p, uid, gid);
 }
 
 int phrd_init_home(struct phrd *p)
@@ -281,10 +302,33 @@ static int open_store(struct phrd *p)
         log_warn("no_store_configured", LOG_WORD("now", "objects_stay_on_this_machine"));
     }
     config.url = p->config.store_url;
+    rc = is_new_store(p, &config.may_make);
+    if (rc < 0)
+        return say(rc, "sidecar/store");
     rc = objstore_open(&config, &p->store, why, sizeof why);
     if (rc < 0)
         fprintf(stderr, "phrd: %s\n", why[0] ? why : phr_err_text(rc));
+    if (rc == 0 && config.may_make)
+        rc = fdio_save(p->dir_fd, "store", view_text(p->config.store_url), 0600);
     return rc;
+}
+
+/*
+ * sidecar/store holds the URL of the store that we have used before. Only a new one may be
+ * made: an old one that is missing (a disk that is not mounted) must not become an empty one.
+ */
+static int is_new_store(struct phrd *p, bool *out_is_new)
+{
+    scoped(free) uint8_t *was = NULL;
+    size_t n = 0;
+    int rc = fdio_load(p->dir_fd, "store", sizeof p->config.store_url, &was, &n);
+
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    *out_is_new = rc == -ENOENT || !view_equal(view_of(was, n), view_text(p->config.store_url));
+    if (rc == 0 && *out_is_new)
+        log_warn("store_changed", LOG_WORD("note", "what_the_old_one_had_is_not_copied_by_phrd"));
+    return 0;
 }
 
 static int enter_sandbox(struct phrd *p)
@@ -300,6 +344,8 @@ static int enter_sandbox(struct phrd *p)
     if (strncmp(p->config.store_url, "file://", 7) == 0) {
         paths[4].path = p->config.store_url + 7;
         opts.path_count = 5;
+        if (stat(paths[4].path, &p->store_dir) < 0)
+            log_warn("store_missing", LOG_WORD("note", "ends_to_be_restarted_when_it_is_there"));
     }
     if (rc == 0)
         rc = sandbox_enter(&opts, &abi);
@@ -422,9 +468,24 @@ static void *run_server(void *arg)
     return NULL;
 }
 
+/*
+ * The sandbox holds the directory that was there when we entered it. When another one is there
+ * now (mounted again, or only now), a new process has to look: we end, systemd starts us.
+ */
+static bool is_store_replaced(const struct phrd *p)
+{
+    struct stat st;
+
+    if (strncmp(p->config.store_url, "file://", 7) != 0 ||
+        stat(p->config.store_url + 7, &st) < 0 || !S_ISDIR(st.st_mode))
+        return false;
+    return st.st_dev != p->store_dir.st_dev || st.st_ino != p->store_dir.st_ino;
+}
+
 int phrd_serve(struct phrd *p, struct daemon *d, int signal_fd)
 {
     uint64_t alive_ms = 0;
+    uint64_t looked_ms = 0;
     int rc;
 
     phrd_redrive(p);
@@ -448,6 +509,13 @@ int phrd_serve(struct phrd *p, struct daemon *d, int signal_fd)
         transport_tick(p->transport);
         if (transport_wants_entries(p->transport))
             phrd_redrive(p);
+        if (clock_boottime_ms() - looked_ms > STORE_LOOK_MS) {
+            looked_ms = clock_boottime_ms();
+            if (is_store_replaced(p)) {
+                log_error("store_replaced", LOG_WORD("now", "ending_to_be_restarted"));
+                return PHR_E_STORE;
+            }
+        }
         if (every_ms && clock_boottime_ms() - alive_ms > every_ms) {
             alive_ms = clock_boottime_ms();
             daemon_alive();

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "base/config.h"
 #include "ipc/server.h"
@@ -29,6 +30,7 @@ struct phrd {
     char dir_path[PATH_MAX];
     uid_t mount_uid; /* of [phr] user; our own when there is none */
     struct objstore *store;
+    struct stat store_dir; /* of a file:// store, when the sandbox was entered */
     struct syncdb *db;
     struct transport *transport;
     struct mounts *mounts;

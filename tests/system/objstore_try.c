@@ -189,7 +189,7 @@ int main(int argc, char *argv[])
                                              { "no-learn", no_argument, NULL, 'n' },
                                              { "tamper", no_argument, NULL, 't' },
                                              { NULL, 0, NULL, 0 } };
-    struct setting set = { .config = { .ca_file = "" } };
+    struct setting set = { .config = { .ca_file = "", .may_make = true } };
     scoped(objstore_close) struct objstore *s = NULL;
     char why[200] = "";
     int c;

@@ -29,7 +29,7 @@ struct world {
 
 static void world_init(struct world *w)
 {
-    struct objstore_config config = { .ca_file = "" };
+    struct objstore_config config = { .ca_file = "", .may_make = true };
     char url[120];
     char why[200];
 

@@ -229,7 +229,6 @@ TEST(transport__parks_what_is_refused_until_somebody_asks)
     json_t *status;
 
     UNUSED_STATE;
-    log_open("test", LOG_LEVEL_ERROR);
     atomic_store(&w->store.refuse_left, 1);
     CHECK_EQ(offer(w, 1), 0);
     CHECK_SOON(atomic_load(&w->done) == 1);
