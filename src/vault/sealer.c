@@ -156,12 +156,26 @@ static size_t todo_take(struct sealer *s, bool is_forced, uint64_t *out_nodeids)
     return n;
 }
 
+/* A kick finds what nobody noted in this run, and wakes what waited for a login. */
 static int note_dirty(void *user, const struct content_row *row)
 {
     struct sealer *s = user;
+    uint64_t due_ms = row->changed_ms + vault_get_config(s->cs->v)->seal_delay_ms;
+    uint64_t real_ms = content_real_ms();
+    bool is_noted = false;
 
-    if (row->state == CONTENT_DIRTY)
-        sealer_note(s, row->nodeid, content_now_ms());
+    if (row->state != CONTENT_DIRTY)
+        return 0;
+    pthread_mutex_lock(&s->lock);
+    if (s->todo_room > 0) {
+        const struct todo *t = todo_slot(s->todos, s->todo_room, row->nodeid);
+
+        is_noted = t->nodeid && t->due_ms != UINT64_MAX;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (!is_noted)
+        sealer_note(s, row->nodeid,
+                    content_now_ms() + (due_ms > real_ms ? due_ms - real_ms : 0));
     return 0;
 }
 

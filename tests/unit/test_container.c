@@ -1,0 +1,147 @@
+/* Containers: names, the descriptor cache, numbers after a restart, freeing, sweeping, the floor. */
+#include "check.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cursor.h"
+#include "base/fdio.h"
+#include "store/container.h"
+
+static char dir[64];
+
+static struct store *open_store(uint64_t floor_bytes, int *out_fd)
+{
+    struct store *s = NULL;
+
+    snprintf(dir, sizeof dir, "/tmp/phr-container-%d", (int)getpid());
+    CHECK_EQ(fdio_make_dir(dir, 0700, out_fd), 0);
+    CHECK_EQ(store_open(*out_fd, floor_bytes, &s), 0);
+    return s;
+}
+
+static void clean(struct store *s, int fd)
+{
+    char command[100];
+
+    store_close(s);
+    close(fd);
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    CHECK_EQ(system(command), 0); /* tests only */
+}
+
+static bool exists(const char *name)
+{
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/data/%s", dir, name);
+    return access(path, F_OK) == 0;
+}
+
+static uint64_t make(struct store *s, enum container_kind kind, const char *text)
+{
+    uint64_t id = 0;
+
+    CHECK_EQ(container_create(s, kind, &id), 0);
+    CHECK_EQ(container_write(s, id, view_text(text), 0), 0);
+    return id;
+}
+
+TEST(container__keeps_bytes_and_never_a_number_twice)
+{
+    int fd = -1;
+    struct store *s = open_store(0, &fd);
+    uint64_t a = make(s, CONTAINER_SEGMENT, "segment");
+    uint64_t b = make(s, CONTAINER_OVERLAY, "overlay");
+    uint8_t p[8];
+    uint64_t c;
+
+    UNUSED_STATE;
+    CHECK(exists("000000/s-1"));
+    CHECK(exists("000000/o-2"));
+    CHECK_EQ(container_kind(b), CONTAINER_OVERLAY);
+    CHECK_EQ(container_read(s, a, (struct span){ p, 7 }, 0), 0);
+    CHECK_BYTES(p, "segment", 7);
+    CHECK_EQ(container_read(s, a, (struct span){ p, 8 }, 0), -ENODATA);
+    CHECK_EQ(container_sync(s, a), 0);
+    store_close(s);
+    CHECK_EQ(store_open(fd, 0, &s), 0);
+    CHECK_EQ(store_get_next(s), 3);
+    c = make(s, CONTAINER_SEGMENT, "third");
+    CHECK_EQ(container_number(c), 3);
+    clean(s, fd);
+}
+
+TEST(container__works_with_more_files_than_descriptors)
+{
+    int fd = -1;
+    struct store *s = open_store(0, &fd);
+    uint64_t ids[700];
+    char text[16];
+    uint8_t p[4];
+
+    UNUSED_STATE;
+    for (int i = 0; i < 700; i++) {
+        snprintf(text, sizeof text, "%04d", i);
+        ids[i] = make(s, CONTAINER_SEGMENT, text);
+    }
+    for (int i = 0; i < 700; i++) {
+        snprintf(text, sizeof text, "%04d", i);
+        CHECK_EQ(container_read(s, ids[i], (struct span){ p, 4 }, 0), 0);
+        CHECK_BYTES(p, text, 4);
+    }
+    clean(s, fd);
+}
+
+static bool is_second(void *user, uint64_t container)
+{
+    return container == *(const uint64_t *)user;
+}
+
+TEST(container__frees_in_the_background_and_sweeps_what_nobody_names)
+{
+    int fd = -1;
+    struct store *s = open_store(0, &fd);
+    uint64_t a = make(s, CONTAINER_SEGMENT, "a");
+    uint64_t b = make(s, CONTAINER_SEGMENT, "b");
+
+    UNUSED_STATE;
+    make(s, CONTAINER_OVERLAY, "c");
+    make(s, CONTAINER_SEGMENT, "d");
+    store_free(s, a);
+    store_free_wait(s);
+    CHECK(!exists("000000/s-1"));
+    CHECK_EQ(store_sweep(s, 1, 4, is_second, &b), 0);
+    CHECK(exists("000000/s-2"));
+    CHECK(!exists("000000/o-3"));
+    CHECK(exists("000000/s-4"));
+    clean(s, fd);
+}
+
+TEST(container__is_refused_below_the_floor)
+{
+    int fd = -1;
+    struct store *s = open_store(UINT64_C(1) << 60, &fd);
+    uint64_t id = 0;
+
+    UNUSED_STATE;
+    CHECK(store_is_low(s));
+    CHECK_EQ(container_create(s, CONTAINER_SEGMENT, &id), -ENOSPC);
+    CHECK_EQ(id, 0);
+    clean(s, fd);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        UNIT(container__keeps_bytes_and_never_a_number_twice),
+        UNIT(container__works_with_more_files_than_descriptors),
+        UNIT(container__frees_in_the_background_and_sweeps_what_nobody_names),
+        UNIT(container__is_refused_below_the_floor),
+    };
+
+    return RUN_TESTS(tests);
+}
