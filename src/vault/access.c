@@ -214,7 +214,7 @@ int access_keys_local(struct vault *v, uint64_t nodeid, struct key_set **out_key
     rc = nsdb_inode_get(v->db, nodeid, &s, &inode);
     if (rc == 0) {
         nsdb_end(&s);
-        rc = nsdb_header_get(v->db, &inode.ino, &s, &row);
+        rc = inode.is_gone ? -ENOENT : nsdb_header_get(v->db, &inode.ino, &s, &row);
     }
     if (rc == 0) {
         rc = header_decode(row.bytes, &h);

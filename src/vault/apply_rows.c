@@ -17,6 +17,7 @@
 #include "vault/names.h"
 #include "vault/notify.h"
 #include "vault/nsdb_ledger.h"
+#include "vault/outbox.h"
 
 static const struct id16 nobody;
 
@@ -330,6 +331,16 @@ static int drop_box(struct apply *a, const struct class_ctx *ctx, const struct i
     return nsdb_header_set_box(a->v->db, file, &nobody, view_of(NULL, 0));
 }
 
+/* The seal has no times: the inode has them. */
+static int set_mtime(struct apply *a, uint64_t nodeid)
+{
+    scoped(names_fini) struct node n = { 0 };
+
+    if (names_load(a->v, nodeid, &n) < 0 || n.row.conf != n.row.version)
+        return 0; /* nobody is logged in, or our own time is newer */
+    return contents_set_mtime(a->v->contents, nodeid, &n.attr.mtime);
+}
+
 int apply_put_seal(void *user, const struct class_ctx *ctx, const struct seal_change *seal)
 {
     struct apply *a = user;
@@ -354,13 +365,17 @@ int apply_put_seal(void *user, const struct class_ctx *ctx, const struct seal_ch
     if (rc == 0 && !is_own_seal(a, &seal->file)) {
         uint64_t old = nodeid;
 
-        rc = nsdb_inode_renumber(a->v->db, old, &nodeid);
+        rc = retire_node(a->v, old, content.state != CONTENT_CLEAN, &nodeid);
+        if (rc == 0 && content.state != CONTENT_CLEAN)
+            rc = outbox_drop_seals(a->v, &ctx->patient, &seal->file);
         if (rc < 0)
             return rc;
-        writer_u64(&a->gone, old); /* its contents go with the last handle */
+        writer_u64(&a->gone, old); /* its contents go with the last handle, or are copied */
         notify_node(a->v, old);
     }
     rc = contents_apply_seal(a->v->contents, nodeid, ctx, seal);
+    if (rc == 0)
+        rc = set_mtime(a, nodeid);
     if (rc == 0 && nsdb_dentry_of(a->v->db, &seal->file, &s, &row) == 0) {
         tell_entry(a->v, &row);
         nsdb_end(&s);

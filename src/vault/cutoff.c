@@ -90,7 +90,7 @@ static void retire_shared(struct vault *v, uint64_t nodeid)
     nsdb_lock(v->db);
     rc = nsdb_begin(v->db);
     if (rc == 0) {
-        rc = nsdb_inode_renumber(v->db, nodeid, &fresh);
+        rc = retire_node(v, nodeid, false, &fresh);
         if (rc == 0)
             nsdb_commit_soon(v->db);
         else

@@ -265,6 +265,7 @@ int names_finish_attr(struct vault *v, struct node_attr *io_attr)
         return rc;
     io_attr->st.st_size = (off_t)c.size;
     io_attr->st.st_blocks = (blkcnt_t)c.blocks_512;
-    io_attr->st.st_mtim = timespec_of(c.mtime);
+    if (c.mtime.s != 0 || c.mtime.ns != 0) /* a version that came while nobody was logged in has none */
+        io_attr->st.st_mtim = timespec_of(c.mtime);
     return 0;
 }

@@ -86,6 +86,18 @@ uint64_t names_signed_version(const struct name_inode *row);
 /* Deletes a node that has no name: row, keys, contents. -EBUSY: it has one. */
 int node_purge(struct vault *v, uint64_t nodeid) PHR_MUST_CHECK;
 
+/* ---- retired numbers (retire.c) ---- */
+/*
+ * In the caller's transaction: the inode goes on under a new number; what is open keeps the old
+ * one, nameless, with its contents and attributes. keeps_changes: the old contents were changed
+ * here and become a conflict copy once they are closed.
+ */
+int retire_node(struct vault *v, uint64_t nodeid, bool keeps_changes, uint64_t *out_nodeid) PHR_MUST_CHECK;
+/* From the worker, names lock not held: conflict copies whose writer is logged in. */
+void retire_copy_conflicts(struct vault *v);
+/* NAME (conflict HOST DATE TIME).EXT, cut to fit; attempt > 0 adds a number. */
+void retire_conflict_name(struct dentry *d, unsigned attempt);
+
 /* ---- times that are not in the rows yet (touch.c) ---- */
 enum touch_what { TOUCH_MTIME = 1, TOUCH_CTIME = 2, TOUCH_CONTENT = 4 };
 void touch_set(struct vault *v, uint64_t nodeid, unsigned what, const struct id16 *user);

@@ -345,6 +345,13 @@ int node_purge(struct vault *v, uint64_t nodeid)
         if (!row.is_gone)
             rc = -EBUSY;
     }
+    if (rc == 0 || rc == -ENOENT) {
+        bool is_wanted = false;
+        int has_rc = nsdb_conflict_has(v->db, nodeid, &is_wanted);
+
+        if (has_rc < 0 || is_wanted)
+            rc = has_rc < 0 ? has_rc : -EBUSY; /* its contents are still to be copied */
+    }
     if (rc == 0) {
         struct shadow_row shadow;
 

@@ -118,6 +118,7 @@ static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS object(object_id BLOB, op_rowid INTEGER, patient BLOB, nodeid INTEGER,"
     " container INTEGER, offset INTEGER, len INTEGER, PRIMARY KEY(object_id, op_rowid)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS object_op ON object(op_rowid);"
+    "CREATE TABLE IF NOT EXISTS conflict(nodeid INTEGER PRIMARY KEY, file BLOB, class BLOB, writer BLOB);"
     "INSERT OR IGNORE INTO inode(nodeid, ino, kind, epoch, version, conf, gone, dirty)"
     " VALUES(1, zeroblob(16), 3, 0, 0, 0, 0, 0);"
     "PRAGMA user_version = 1;";

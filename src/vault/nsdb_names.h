@@ -109,6 +109,18 @@ int nsdb_seal_load(struct nsdb *db, const struct id16 *file, struct nsdb_stmt *s
                    struct view *out_bytes) PHR_MUST_CHECK;
 int nsdb_seal_delete(struct nsdb *db, const struct id16 *file) PHR_MUST_CHECK;
 
+/* Contents that were changed here while another host sealed the file: to be kept as a copy. */
+struct conflict_row {
+    uint64_t nodeid; /* retired: its contents, with the file's old keys */
+    struct id16 file;
+    struct id16 class_id;
+    struct id16 writer;
+};
+int nsdb_conflict_put(struct nsdb *db, const struct conflict_row *row) PHR_MUST_CHECK;
+int nsdb_conflict_next(struct nsdb *db, uint64_t after, struct conflict_row *out_row) PHR_MUST_CHECK; /* -ENOENT */
+int nsdb_conflict_has(struct nsdb *db, uint64_t nodeid, bool *out_has) PHR_MUST_CHECK;
+int nsdb_conflict_delete(struct nsdb *db, uint64_t nodeid) PHR_MUST_CHECK;
+
 enum shadow_kind { SHADOW_DENTRY = 1, SHADOW_INODE = 2, SHADOW_HEADER = 3 };
 struct shadow_row {
     enum shadow_kind kind;

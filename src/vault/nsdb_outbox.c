@@ -137,6 +137,16 @@ int nsdb_outbox_delete(struct nsdb *db, uint64_t id)
     return nsdb_run(&s);
 }
 
+int nsdb_outbox_drop_objects(struct nsdb *db, uint64_t id)
+{
+    static const char sql[] = "DELETE FROM object WHERE op_rowid = ?";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, id);
+    return nsdb_run(&s);
+}
+
 int nsdb_outbox_delete_meta(struct nsdb *db, const struct id16 *patient)
 {
     static const char sql[] = "DELETE FROM outbox WHERE patient = ? AND lane = 0";

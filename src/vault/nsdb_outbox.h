@@ -42,6 +42,9 @@ int nsdb_op_n_load(struct nsdb *db, const struct id16 *writer, enum op_lane lane
 /* Remembers the numbers of ops that are about to be deleted unsent. */
 int nsdb_op_n_keep(struct nsdb *db, const struct id16 *patient) PHR_MUST_CHECK;
 
+/* Objects of an op that is given up. */
+int nsdb_outbox_drop_objects(struct nsdb *db, uint64_t id) PHR_MUST_CHECK;
+
 enum local_key_kind { LOCAL_KEY_LK = 1, LOCAL_KEY_NAMES = 2 };
 int nsdb_local_key_get(struct nsdb *db, const struct id16 *user, enum local_key_kind kind,
                        const struct id16 *class_id, uint32_t epoch, struct writer *out) PHR_MUST_CHECK;

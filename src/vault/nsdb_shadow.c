@@ -200,3 +200,63 @@ int nsdb_local_list(struct nsdb *db, const struct id16 *class_id, enum shadow_ki
         rc = -ENOMEM;
     return rc;
 }
+
+int nsdb_conflict_put(struct nsdb *db, const struct conflict_row *row)
+{
+    static const char sql[] =
+        "INSERT OR REPLACE INTO conflict(nodeid, file, class, writer) VALUES(?,?,?,?)";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, row->nodeid);
+    nsdb_bind_id(&s, &row->file);
+    nsdb_bind_id(&s, &row->class_id);
+    nsdb_bind_id(&s, &row->writer);
+    return nsdb_run(&s);
+}
+
+int nsdb_conflict_next(struct nsdb *db, uint64_t after, struct conflict_row *out_row)
+{
+    static const char sql[] =
+        "SELECT nodeid, file, class, writer FROM conflict WHERE nodeid > ? ORDER BY nodeid LIMIT 1";
+    struct nsdb_stmt s;
+    int rc;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, after);
+    rc = nsdb_step(&s);
+    if (rc > 0) {
+        out_row->nodeid = nsdb_col_u64(&s, 0);
+        ignored(nsdb_col_id(&s, 1, &out_row->file));
+        ignored(nsdb_col_id(&s, 2, &out_row->class_id));
+        ignored(nsdb_col_id(&s, 3, &out_row->writer));
+    }
+    nsdb_end(&s);
+    return rc > 0 ? 0 : rc < 0 ? rc : -ENOENT;
+}
+
+int nsdb_conflict_has(struct nsdb *db, uint64_t nodeid, bool *out_has)
+{
+    static const char sql[] = "SELECT 1 FROM conflict WHERE nodeid = ?";
+    struct nsdb_stmt s;
+    int rc;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, nodeid);
+    rc = nsdb_step(&s);
+    nsdb_end(&s);
+    if (rc < 0)
+        return rc;
+    *out_has = rc > 0;
+    return 0;
+}
+
+int nsdb_conflict_delete(struct nsdb *db, uint64_t nodeid)
+{
+    static const char sql[] = "DELETE FROM conflict WHERE nodeid = ?";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, nodeid);
+    return nsdb_run(&s);
+}

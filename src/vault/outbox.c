@@ -169,8 +169,48 @@ static void refresh_header(struct vault *v, struct seal_change *seal)
     nsdb_end(&s);
 }
 
-int outbox_renew_seals(struct vault *v, uint64_t rowid)
+static bool seals_file(struct view bytes, const struct id16 *file)
 {
+    struct op op;
+    bool found = false;
+
+    if (op_decode(bytes, &op) < 0)
+        return false;
+    for (size_t i = 0; i < op.count && !found; i++) {
+        struct seal_change seal;
+
+        found = op.changes[i].type == CHANGE_SEAL && seal_decode(op.changes[i].body, &seal) == 0 &&
+                id_equal(&seal.file, file);
+    }
+    op_fini(&op);
+    return found;
+}
+
+/* The file is there, and nobody else has sealed it since. */
+static bool still_fits(struct vault *v, const struct seal_change *seal)
+{
+    struct name_inode inode;
+    struct nsdb_stmt s;
+    uint64_t last = 0;
+    int rc = nsdb_seal_get(v->db, &seal->file, &last);
+
+    if ((rc < 0 && rc != -ENOENT) || last != seal->base_version ||
+        nsdb_inode_find(v->db, &seal->file, &s, &inode) < 0)
+        return false;
+    nsdb_end(&s);
+    return !inode.is_gone;
+}
+
+static int give_up(struct vault *v, uint64_t rowid)
+{
+    int rc = nsdb_outbox_delete(v->db, rowid);
+
+    return rc < 0 ? rc : nsdb_outbox_drop_objects(v->db, rowid);
+}
+
+int outbox_renew_seals(struct vault *v, uint64_t rowid, const struct id16 *without)
+{
+    size_t fitting = 0;
     scoped(writer_fini) struct writer old = { 0 };
     scoped(writer_fini) struct writer bodies = { 0 };
     scoped(writer_fini) struct writer bytes = { 0 };
@@ -190,30 +230,64 @@ int outbox_renew_seals(struct vault *v, uint64_t rowid)
     writer_init(&bytes);
     writer_view(&old, row.op);
     nsdb_end(&s);
-    rc = session_signer(v, &row.writer, &id);
-    if (rc == 0)
-        rc = op_decode(writer_done(&old), &op);
+    rc = op_decode(writer_done(&old), &op);
     if (rc < 0)
         return rc;
+    if (op.count == 1 && without && seals_file(writer_done(&old), without)) {
+        op_fini(&op);
+        return give_up(v, rowid);
+    }
+    rc = session_signer(v, &row.writer, &id);
+    if (rc < 0) {
+        op_fini(&op);
+        return rc;
+    }
     rc = nsdb_class_current(v->db, &row.class_id, &current);
     seals = calloc(op.count, sizeof *seals);
     if (!seals)
         rc = -ENOMEM;
     for (size_t i = 0; rc == 0 && i < op.count; i++) {
-        rc = seal_decode(op.changes[i].body, &seals[i]);
-        if (rc == 0)
-            refresh_header(v, &seals[i]);
+        rc = seal_decode(op.changes[i].body, &seals[fitting]);
+        if (rc < 0 || (without && id_equal(without, &seals[fitting].file)) ||
+            !still_fits(v, &seals[fitting]))
+            continue; /* deleted, or sealed elsewhere: its change is a conflict copy by now */
+        refresh_header(v, &seals[fitting++]);
     }
-    if (rc == 0)
-        rc = seal_changes(seals, op.count, &bodies, changes);
-    if (rc == 0)
-        rc = sign_op(v, id, &current, ++id->op_n[OP_LANE_SEAL], changes, op.count, &bytes, &row);
-    row.reason = 0;
-    if (rc == 0)
-        rc = nsdb_outbox_replace(v->db, &row);
+    if (rc == 0 && fitting == 0) {
+        rc = give_up(v, rowid);
+    } else if (rc == 0) {
+        rc = seal_changes(seals, fitting, &bodies, changes);
+        if (rc == 0)
+            rc = sign_op(v, id, &current, ++id->op_n[OP_LANE_SEAL], changes, fitting, &bytes, &row);
+        row.reason = 0;
+        if (rc == 0)
+            rc = nsdb_outbox_replace(v->db, &row);
+    }
     op_fini(&op);
     free(seals);
     return rc;
+}
+
+int outbox_drop_seals(struct vault *v, const struct id16 *patient, const struct id16 *file)
+{
+    enum { DROP_MAX = 64 }; /* seals of one file that wait at a time */
+    uint64_t ids[DROP_MAX];
+    struct outbox_row row;
+    struct nsdb_stmt s;
+    size_t n = 0;
+    int rc = 0;
+
+    nsdb_outbox_scan(v->db, patient, &s);
+    while (n < DROP_MAX && (rc = nsdb_outbox_next(&s, &row)) > 0)
+        if (row.lane == OP_LANE_SEAL && seals_file(row.op, file))
+            ids[n++] = row.id;
+    nsdb_end(&s);
+    for (size_t i = 0; rc >= 0 && i < n; i++) {
+        rc = outbox_renew_seals(v, ids[i], file);
+        if (rc == PHR_E_LOCKED)
+            rc = 0; /* the server refuses it, and then it goes */
+    }
+    return rc < 0 ? rc : 0;
 }
 
 static uint32_t changes_of(struct view op)

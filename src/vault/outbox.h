@@ -14,7 +14,9 @@ int outbox_add(struct vault *v, struct identity *id, const struct class_ctx *ctx
  * Makes a seal op anew (after an epoch change or a re-wrap): the same seals on the class's present
  * epoch and the files' present headers. In the caller's transaction. PHR_E_LOCKED: its writer is logged out.
  */
-int outbox_renew_seals(struct vault *v, uint64_t rowid) PHR_MUST_CHECK;
+int outbox_renew_seals(struct vault *v, uint64_t rowid, const struct id16 *without) PHR_MUST_CHECK;
+/* In the caller's transaction: another host has sealed this file; seals of it made here are given up. */
+int outbox_drop_seals(struct vault *v, const struct id16 *patient, const struct id16 *file) PHR_MUST_CHECK;
 /*
  * Ready ops of a patient, in order, as the payload of MSG_OP_PUSH; only those older than hold_ms.
  * out_ids has room for ENTRY_OPS_MAX. Names lock not held.

@@ -1,10 +1,7 @@
 /* The second half of a rebase: parked changes on what the ledger says now (REBASE-1). */
 #include "vault/rebase_redo.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/checked.h"
 #include "crypto/digest.h"
@@ -104,42 +101,6 @@ static bool inode_lives(struct vault *v, const struct id16 *ino)
     return !row.is_gone;
 }
 
-/* NAME (conflict HOST DATE TIME).EXT, cut to fit. */
-static void conflict_name(struct dentry *d, unsigned attempt)
-{
-    char host[32] = "host";
-    char when[32];
-    char mark[96];
-    char ext[NAME_BYTES_MAX + 1] = "";
-    const uint8_t *dot = memrchr(d->name, '.', d->name_bytes);
-    size_t stem = d->name_bytes;
-    time_t now = time(NULL);
-    struct tm tm;
-    size_t n;
-
-    if (gethostname(host, sizeof host - 1) < 0)
-        host[0] = '\0';
-    host[strcspn(host, "./")] = '\0';
-    gmtime_r(&now, &tm);
-    strftime(when, sizeof when, "%Y-%m-%d %H%M%S", &tm);
-    if (dot && dot != d->name && (size_t)(d->name + d->name_bytes - dot) < 32) {
-        stem = (size_t)(dot - d->name);
-        memcpy(ext, dot, d->name_bytes - stem);
-        ext[d->name_bytes - stem] = '\0';
-    }
-    if (attempt == 0)
-        n = (size_t)snprintf(mark, sizeof mark, " (conflict %s %s)", host, when);
-    else
-        n = (size_t)snprintf(mark, sizeof mark, " (conflict %s %s %u)", host, when, attempt);
-    if (stem + n + strlen(ext) > NAME_BYTES_MAX)
-        stem = NAME_BYTES_MAX - n - strlen(ext);
-    while (stem > 0 && (d->name[stem] & 0xc0) == 0x80)
-        stem--; /* never half a UTF-8 character */
-    memcpy(d->name + stem, mark, n);
-    memcpy(d->name + stem + n, ext, strlen(ext) + 1);
-    d->name_bytes = stem + n + strlen(ext);
-}
-
 /* A name that is free in the directory: the wanted one, or a conflict name. */
 static int free_name(struct redo *r, const struct id16 *parent, struct dentry *d)
 {
@@ -157,7 +118,7 @@ static int free_name(struct redo *r, const struct id16 *parent, struct dentry *d
             return rc;
         nsdb_end(&s);
         *d = wanted;
-        conflict_name(d, attempt);
+        retire_conflict_name(d, attempt);
     }
     return -EEXIST;
 }

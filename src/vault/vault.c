@@ -199,6 +199,8 @@ static void on_push(void *user, enum msg_type type, struct view payload)
     struct id16 patient;
     uint64_t seq;
 
+    if (type == MSG_STORE_RETRY)
+        contents_kick(((struct vault *)user)->contents); /* what was refused is offered again */
     if (type != MSG_LEDGER_CHANGED)
         return;
     reader_bytes(&r, patient.b, sizeof patient.b);

@@ -503,7 +503,7 @@ static int renew(struct vault *v, const struct id16 *patient, uint64_t id)
     rc = nsdb_outbox_get(v->db, id, &s, &row);
     if (rc == 0) {
         nsdb_end(&s);
-        rc = row.lane == OP_LANE_SEAL ? outbox_renew_seals(v, id) : rebase_unwind(v, patient);
+        rc = row.lane == OP_LANE_SEAL ? outbox_renew_seals(v, id, NULL) : rebase_unwind(v, patient);
     }
     if (rc < 0) {
         nsdb_rollback(v->db);
@@ -696,6 +696,7 @@ static void tick(struct worker *w)
     if (now - w->sign_ms >= HOLD_MS) {
         w->sign_ms = now;
         sign_attributes(w->v);
+        retire_copy_conflicts(w->v);
     }
 }
 

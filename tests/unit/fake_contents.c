@@ -125,6 +125,29 @@ void file_release(struct file *f)
         node_on_last_release(c->v, nodeid);
 }
 
+int file_read(struct file *f, uint64_t offset, struct span room, struct waiter *w, size_t *out_n)
+{
+    (void)offset;
+    (void)room;
+    (void)w;
+    *out_n = 0;
+    return access_check(f->a);
+}
+
+int file_write(struct file *f, uint64_t offset, struct view bytes, struct waiter *w)
+{
+    (void)offset;
+    (void)bytes;
+    (void)w;
+    return access_check(f->a);
+}
+
+int file_flush(struct file *f)
+{
+    (void)f;
+    return 0;
+}
+
 uint64_t file_get_nodeid(const struct file *f)
 {
     return f->nodeid;
@@ -157,7 +180,7 @@ int contents_getattr(struct contents *c, uint64_t nodeid, struct content_attr *o
 }
 
 static int change(struct contents *c, uint64_t nodeid, const uint64_t *size,
-                  const struct row_time *mtime)
+                  const struct row_time *mtime, const struct id16 *writer)
 {
     struct nsdb *db = vault_get_nsdb(c->v);
     struct content_row row;
@@ -171,12 +194,14 @@ static int change(struct contents *c, uint64_t nodeid, const uint64_t *size,
     }
     if (mtime)
         row.mtime = *mtime;
+    if (writer)
+        row.writer = *writer;
     return nsdb_content_put(db, &row);
 }
 
 int contents_set_mtime(struct contents *c, uint64_t nodeid, const struct row_time *mtime)
 {
-    return change(c, nodeid, NULL, mtime);
+    return change(c, nodeid, NULL, mtime, NULL);
 }
 
 int contents_truncate(struct contents *c, uint64_t nodeid, struct access *a, uint64_t size,
@@ -185,7 +210,7 @@ int contents_truncate(struct contents *c, uint64_t nodeid, struct access *a, uin
     int rc = access_check(a);
 
     (void)w;
-    return rc < 0 ? rc : change(c, nodeid, &size, NULL);
+    return rc < 0 ? rc : change(c, nodeid, &size, NULL, access_get_user(a));
 }
 
 int contents_delete(struct contents *c, uint64_t nodeid)

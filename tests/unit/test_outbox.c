@@ -185,6 +185,37 @@ TEST(outbox__edit_beats_delete_and_the_first_rename_wins)
     CHECK(shows(&a, "anna/labs/by-a"));
 }
 
+TEST(outbox__contents_changed_on_both_sides_become_a_copy)
+{
+    struct who who = who_of(UID);
+    struct node_change c = { .set = NODE_SET_SIZE, .size = 3 };
+    struct node_attr attr;
+    struct file *open;
+    uint64_t mine = create(&a, UID, root_of(&a), "both.dcm");
+    uint64_t theirs;
+    UNUSED_STATE;
+
+    CHECK_EQ(fake_contents_seal(a.v, mine, 100), 0);
+    settle(&a);
+    CHECK(shows(&b, "anna/labs/both.dcm"));
+    theirs = walk(&b, UID, "anna/labs/both.dcm");
+    bed_stop(&bed);
+    bed_sleep_ms(50);
+    CHECK_EQ(open_file(&b, UID, theirs, O_RDWR, &open), 0);
+    CHECK_EQ(node_setattr(b.v, &who, theirs, &c, NULL, &attr), 0);
+    CHECK_EQ(fake_contents_seal(b.v, theirs, 222), 0);
+    CHECK_EQ(fake_contents_seal(a.v, mine, 111), 0);
+    file_release(open);
+    come_online();
+    for (int i = 0; i < 500 && count_conflicts(&b, "both") == 0; i++)
+        bed_sleep_ms(10);
+    CHECK_EQ(count_conflicts(&b, "both"), 1);
+    CHECK_EQ(lookup(&b, UID, root_of(&b), "both.dcm", &attr), 0);
+    CHECK_EQ(attr.st.st_size, 111);
+    CHECK(attr.nodeid != theirs);
+    settle(&b);
+}
+
 /* ---- a new epoch beside pending changes ---- */
 
 struct copy_rows {
@@ -446,6 +477,7 @@ int main(void)
         UNIT(outbox__a_change_of_one_host_shows_on_the_other),
         UNIT(outbox__the_first_committer_keeps_the_name),
         UNIT(outbox__edit_beats_delete_and_the_first_rename_wins),
+        UNIT(outbox__contents_changed_on_both_sides_become_a_copy),
         UNIT(outbox__pending_changes_are_made_anew_after_an_epoch_change),
         UNIT(outbox__a_logged_out_writer_stays_pending),
         UNIT(outbox__what_was_acknowledged_survives_a_kill),

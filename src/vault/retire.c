@@ -1,0 +1,293 @@
+/*
+ * Numbers that are retired: a live kernel inode never changes its version (STORAGE 4), and a
+ * reader who was cut off must not see pages that others refill (DESIGN 9). And contents that
+ * were changed on two hosts: the first seal keeps the name, the other becomes a copy beside it,
+ * a real file with keys of its own, sealed wholly anew (DESIGN 7).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/secret.h"
+#include "crypto/random.h"
+#include "format/header.h"
+#include "vault/access_state.h"
+#include "vault/file.h"
+#include "vault/names.h"
+#include "vault/notify.h"
+
+enum { COPY_BYTES = 1024 * 1024, COPY_WAIT_S = 30 };
+
+void retire_conflict_name(struct dentry *d, unsigned attempt)
+{
+    char host[32] = "host";
+    char when[32];
+    char mark[96];
+    char ext[NAME_BYTES_MAX + 1] = "";
+    const uint8_t *dot = memrchr(d->name, '.', d->name_bytes);
+    size_t stem = d->name_bytes;
+    time_t now = time(NULL);
+    struct tm tm;
+    size_t n;
+
+    if (gethostname(host, sizeof host - 1) < 0)
+        host[0] = '\0';
+    host[strcspn(host, "./")] = '\0';
+    gmtime_r(&now, &tm);
+    strftime(when, sizeof when, "%Y-%m-%d %H%M%S", &tm);
+    if (dot && dot != d->name && (size_t)(d->name + d->name_bytes - dot) < 32) {
+        stem = (size_t)(dot - d->name);
+        memcpy(ext, dot, d->name_bytes - stem);
+        ext[d->name_bytes - stem] = '\0';
+    }
+    if (attempt == 0)
+        n = (size_t)snprintf(mark, sizeof mark, " (conflict %s %s)", host, when);
+    else
+        n = (size_t)snprintf(mark, sizeof mark, " (conflict %s %s %u)", host, when, attempt);
+    if (stem + n + strlen(ext) > NAME_BYTES_MAX)
+        stem = NAME_BYTES_MAX - n - strlen(ext);
+    while (stem > 0 && (d->name[stem] & 0xc0) == 0x80)
+        stem--; /* never half a UTF-8 character */
+    memcpy(d->name + stem, mark, n);
+    memcpy(d->name + stem + n, ext, strlen(ext) + 1);
+    d->name_bytes = stem + n + strlen(ext);
+}
+
+/* The old number's row: nameless, under an id that nothing names, with the same attributes. */
+static int leave_row(struct vault *v, uint64_t nodeid, const struct name_inode *was,
+                     const struct inode_attr *attr)
+{
+    scoped(writer_fini) struct writer sealed = { 0 };
+    struct class_key *k = session_class_any(v, &was->class_id);
+    struct name_inode row = {
+        .nodeid = nodeid, .ino = random_id(), .class_id = was->class_id, .kind = NODE_BELOW,
+        .epoch = k ? k->ctx.epoch : was->epoch, .version = 1, .writer = was->writer,
+        .is_gone = true, .is_forgotten = true
+    };
+    struct inode_row ids = { .ino = row.ino, .version = 1 };
+
+    if (k && attr && inode_seal(&k->rows, &ids, attr, &sealed) == 0)
+        row.sealed = writer_done(&sealed); /* else fstat on what is open fails, reads go on */
+    return nsdb_inode_insert(v->db, &row);
+}
+
+int retire_node(struct vault *v, uint64_t nodeid, bool keeps_changes, uint64_t *out_nodeid)
+{
+    scoped(names_fini) struct node n = { 0 };
+    struct name_inode was;
+    struct content_row content;
+    struct nsdb_stmt s;
+    bool is_known = names_load(v, nodeid, &n) == 0;
+    int rc = nsdb_inode_get(v->db, nodeid, &s, &was);
+
+    if (rc < 0)
+        return rc;
+    nsdb_end(&s);
+    rc = nsdb_inode_renumber(v->db, nodeid, out_nodeid);
+    if (rc == 0)
+        rc = leave_row(v, nodeid, &was, is_known ? &n.attr : NULL);
+    if (rc == 0 && keeps_changes && nsdb_content_get(v->db, nodeid, NULL, &content) == 0) {
+        struct conflict_row conflict = {
+            .nodeid = nodeid, .file = was.ino, .class_id = was.class_id, .writer = content.writer
+        };
+
+        rc = nsdb_conflict_put(v->db, &conflict);
+    }
+    return rc;
+}
+
+/* ---- conflict copies ---- */
+
+struct copy_wait {
+    struct waiter w;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool is_done;
+    int rc;
+};
+
+static void on_wake(struct waiter *w, int rc)
+{
+    struct copy_wait *c = (struct copy_wait *)(void *)w;
+
+    pthread_mutex_lock(&c->lock);
+    c->is_done = true;
+    c->rc = rc;
+    pthread_cond_signal(&c->cond);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* One read or write that may wait for a segment. The waiter's own deadline ends it. */
+static int wait_for(struct copy_wait *c)
+{
+    pthread_mutex_lock(&c->lock);
+    while (!c->is_done)
+        pthread_cond_wait(&c->cond, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+    return c->rc;
+}
+
+static int read_all(struct file *f, uint64_t at, struct span room, size_t *out_n)
+{
+    int rc;
+
+    do {
+        struct copy_wait c = {
+            .w.wake = on_wake, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER
+        };
+
+        rc = file_read(f, at, room, &c.w, out_n);
+        if (rc == PHR_E_PENDING && (rc = wait_for(&c)) == 0)
+            rc = PHR_E_PENDING;
+    } while (rc == PHR_E_PENDING);
+    return rc;
+}
+
+static int write_all(struct file *f, uint64_t at, struct view bytes)
+{
+    int rc;
+
+    do {
+        struct copy_wait c = {
+            .w.wake = on_wake, .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER
+        };
+
+        rc = file_write(f, at, bytes, &c.w);
+        if (rc == PHR_E_PENDING && (rc = wait_for(&c)) == 0)
+            rc = PHR_E_PENDING;
+    } while (rc == PHR_E_PENDING);
+    return rc;
+}
+
+static int copy_bytes(struct file *from, struct file *to)
+{
+    uint8_t *buffer = malloc(COPY_BYTES);
+    uint64_t at = 0;
+    size_t n = COPY_BYTES;
+    int rc = buffer ? 0 : -ENOMEM;
+
+    while (rc == 0 && n == COPY_BYTES) {
+        rc = read_all(from, at, (struct span){ buffer, COPY_BYTES }, &n);
+        if (rc == 0 && n > 0)
+            rc = write_all(to, at, view_of(buffer, n));
+        at += n;
+    }
+    if (buffer)
+        secret_wipe(buffer, COPY_BYTES);
+    free(buffer);
+    return rc == 0 ? file_flush(to) : rc;
+}
+
+struct copy {
+    struct conflict_row row;
+    struct who who;
+    uint64_t parent;
+    struct dentry name;
+    uint32_t mode;
+    struct access *access; /* of the old contents */
+};
+
+/* Who copies, where to, with which keys. Names lock. */
+static int prepare(struct vault *v, struct copy *c)
+{
+    scoped(names_fini) struct node n = { 0 };
+    struct identity *id = session_identity(v, &c->row.writer);
+    struct class_key *k = id ? session_class(id, &c->row.class_id) : NULL;
+    struct key_set *keys = NULL;
+    struct name_header header;
+    struct name_dentry dentry;
+    struct name_inode parent;
+    struct header h;
+    struct nsdb_stmt s;
+    int rc;
+
+    if (!k || k->rights != GRANT_RW || !k->has_rows)
+        return PHR_E_LOCKED;
+    for (struct session *x = v->sessions; x; x = x->next)
+        if (x->id == id)
+            c->who = (struct who){ .uid = x->uid, .umask = 077 };
+    rc = nsdb_dentry_of(v->db, &c->row.file, &s, &dentry);
+    if (rc < 0)
+        return rc;
+    rc = names_open_dentry(v, &dentry, &c->name);
+    nsdb_end(&s);
+    if (rc == 0)
+        rc = nsdb_inode_find(v->db, &dentry.parent, &s, &parent);
+    if (rc < 0)
+        return rc;
+    nsdb_end(&s);
+    c->parent = parent.nodeid;
+    c->mode = names_load_ino(v, &c->row.file, &n) == 0 ? n.attr.mode & 0777 : 0600;
+    rc = nsdb_header_get(v->db, &c->row.file, &s, &header);
+    if (rc < 0)
+        return rc;
+    rc = header_decode(header.bytes, &h);
+    if (rc == 0)
+        rc = access_keys_here(v, id, &header, &h, &keys);
+    nsdb_end(&s);
+    if (rc < 0)
+        return rc;
+    c->access = access_new(v, &id->user, &c->row.class_id, c->row.nodeid, ACCESS_READ, keys);
+    return c->access ? 0 : -ENOMEM;
+}
+
+static int copy_conflict(struct vault *v, struct copy *c)
+{
+    struct dentry wanted = c->name;
+    struct file *from = NULL;
+    struct file *to = NULL;
+    struct node_attr attr;
+    int rc = contents_open_file(v->contents, c->row.nodeid, c->access, O_RDONLY, &from);
+
+    for (unsigned attempt = 0; rc == 0 && !to && attempt < 100; attempt++) {
+        c->name = wanted;
+        retire_conflict_name(&c->name, attempt);
+        rc = node_create(v, &c->who, c->parent, view_of(c->name.name, c->name.name_bytes), c->mode,
+                         O_WRONLY, &attr, &to);
+        if (rc == -EEXIST)
+            rc = 0;
+    }
+    if (rc == 0 && !to)
+        rc = -EEXIST;
+    if (rc == 0)
+        rc = copy_bytes(from, to);
+    if (to)
+        file_release(to);
+    if (rc == 0) {
+        notify_entry(v, c->parent, view_of(c->name.name, c->name.name_bytes));
+        rc = nsdb_conflict_delete(v->db, c->row.nodeid);
+    } else if (to) {
+        ignored(node_unlink(v, &c->who, c->parent, view_of(c->name.name, c->name.name_bytes)));
+    }
+    if (from)
+        file_release(from); /* the last handle: the old contents go */
+    return rc;
+}
+
+void retire_copy_conflicts(struct vault *v)
+{
+    struct copy c = { 0 };
+    uint64_t after = 0;
+
+    while (nsdb_conflict_next(v->db, after, &c.row) == 0) {
+        int rc;
+
+        after = c.row.nodeid;
+        if (contents_is_open(v->contents, c.row.nodeid))
+            continue;
+        nsdb_lock(v->db);
+        rc = prepare(v, &c);
+        nsdb_unlock(v->db);
+        if (rc == 0)
+            rc = copy_conflict(v, &c);
+        access_release(c.access);
+        c.access = NULL;
+        if (rc == -ENOENT) { /* the file was deleted since: the change goes with it */
+            ignored(nsdb_conflict_delete(v->db, c.row.nodeid));
+            ignored(node_purge(v, c.row.nodeid)); /* else at the next start */
+        }
+    }
+}
