@@ -54,7 +54,8 @@ enum msg_type {
     MSG_AUDIT_HEAD = 14,
     /* LE64 old_size || LE64 new_size -> LE16 n || n*hash32 (RFC 6962 consistency proof) */
     MSG_AUDIT_CONSISTENCY = 15,
-    /* (empty) -> LE32 items that were parked and are queued again */
+    /* (empty) -> LE32 items that were parked and are queued again. Also pushed, with nothing in
+       it, to every mount: what was refused may be offered again */
     MSG_STORE_RETRY = 16,
     /* LP(signed suspension list of the authority) -> (empty) */
     MSG_SUSPEND = 17,

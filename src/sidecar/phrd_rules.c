@@ -198,6 +198,10 @@ static void on_get_done(void *user, int rc, uint64_t bytes)
 {
     uint8_t out[8];
 
+    if (rc == -ENOENT) { /* the ledger says it was stored; ENOENT would read as "no such file" */
+        log_error("object_not_in_store", LOG_WORD("answer", "refused"));
+        rc = PHR_E_STORE_REFUSED;
+    }
     put_le64(out, bytes);
     request_reply(user, rc, view_of(out, rc == 0 ? sizeof out : 0));
 }
@@ -293,6 +297,7 @@ static void on_store_retry(void *user, struct request *req, struct view payload)
         return;
     }
     put_le32(out, transport_retry(p->transport));
+    server_push(p->server, IPC_ROLE_MOUNT, MSG_STORE_RETRY, nothing); /* offer what was refused */
     request_reply(req, 0, view_of(out, sizeof out));
 }
 

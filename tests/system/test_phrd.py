@@ -160,6 +160,8 @@ def test_mounts(realm):
         pushed = struct.unpack("<IHHiQ", mount._read(20))
         expect("he is told that the ledger grew", pushed[1] == 128 and pushed[4] == 0
                and mount._read(24)[:16] == patient, pushed)
+        expect("a retry is told to mounts", tool.ask(16)[0] == 0
+               and struct.unpack("<IHHiQ", mount._read(20)) == (0, 16, 0, 0, 0))
     wait_until("the mount to have left", lambda: status(realm)["mounts"] == 0)
     realm.stop_phrd(signal.SIGKILL)
     realm.start_phrd()
