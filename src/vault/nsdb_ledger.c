@@ -146,6 +146,24 @@ int nsdb_class_current(struct nsdb *db, const struct id16 *class_id, struct clas
     return 0;
 }
 
+int nsdb_class_copy_record(struct nsdb *db, const struct id16 *class_id, uint32_t epoch,
+                           struct writer *out)
+{
+    static const char sql[] = "SELECT record FROM class WHERE class = ? AND epoch = ?";
+    struct nsdb_stmt s;
+    int rc;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_id(&s, class_id);
+    nsdb_bind_u64(&s, epoch);
+    rc = one(&s);
+    if (rc < 0)
+        return rc;
+    writer_view(out, nsdb_col_view(&s, 0));
+    nsdb_end(&s);
+    return writer_ok(out) ? 0 : -ENOMEM;
+}
+
 void nsdb_class_scan(struct nsdb *db, const struct id16 *patient, struct nsdb_stmt *s)
 {
     static const char sql[] = "SELECT " CLASS_COLUMNS

@@ -22,6 +22,9 @@ int nsdb_class_set_state(struct nsdb *db, const struct class_ctx *ctx, enum ledg
 /* Highest epoch of the class and its patient. */
 int nsdb_class_current(struct nsdb *db, const struct id16 *class_id, struct class_ctx *out_ctx) PHR_MUST_CHECK;
 /* Epochs of one patient that are not retired, newest last; the record's bytes borrow from the statement. */
+/* Appends the class record of any epoch, retired ones too. -ENOENT. */
+int nsdb_class_copy_record(struct nsdb *db, const struct id16 *class_id, uint32_t epoch,
+                           struct writer *out) PHR_MUST_CHECK;
 void nsdb_class_scan(struct nsdb *db, const struct id16 *patient, struct nsdb_stmt *s);
 int nsdb_class_next(struct nsdb_stmt *s, struct ledger_class *out_class, struct view *out_record) PHR_MUST_CHECK;
 

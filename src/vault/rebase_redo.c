@@ -123,9 +123,29 @@ static int free_name(struct redo *r, const struct id16 *parent, struct dentry *d
     return -EEXIST;
 }
 
+/* The keys under which a row was parked; *own is the caller's (row_keys_free) where it is filled. */
+static int parked_keys(struct redo *r, const struct parked_row *p, struct row_keys *own,
+                       const struct row_keys **out_keys)
+{
+    const struct class_ctx ctx = {
+        .patient = r->key->ctx.patient, .class_id = p->class_id, .epoch = p->epoch
+    };
+    int rc = 0;
+
+    *out_keys = session_rows(r->v, &p->class_id, p->epoch);
+    if (*out_keys)
+        return 0;
+    rc = PHR_E_LOCKED;
+    for (struct identity *id = r->v->identities; id && rc < 0; id = id->next)
+        rc = session_old_rows(r->v, id, &ctx, own);
+    *out_keys = own;
+    return rc;
+}
+
 static int redo_dentry(struct redo *r, const struct parked_row *p)
 {
-    const struct row_keys *keys = session_rows(r->v, &p->class_id, p->epoch);
+    struct row_keys own = { 0 };
+    const struct row_keys *keys;
     struct dentry_row ids;
     struct name_dentry now;
     struct nsdb_stmt s;
@@ -133,11 +153,11 @@ static int redo_dentry(struct redo *r, const struct parked_row *p)
     int there;
     int rc = dentry_row_decode(p->bytes, &ids);
 
-    if (rc < 0)
-        return rc;
-    if (!keys)
-        return PHR_E_LOCKED;
-    rc = dentry_open_sealed(keys, &ids, &d);
+    if (rc == 0)
+        rc = parked_keys(r, p, &own, &keys);
+    if (rc == 0)
+        rc = dentry_open_sealed(keys, &ids, &d);
+    row_keys_free(&own);
     if (rc < 0)
         return rc;
     if (!inode_lives(r->v, &d.ino))
@@ -162,7 +182,8 @@ static int redo_dentry(struct redo *r, const struct parked_row *p)
 
 static int redo_inode(struct redo *r, const struct parked_row *p)
 {
-    const struct row_keys *keys = session_rows(r->v, &p->class_id, p->epoch);
+    struct row_keys own = { 0 };
+    const struct row_keys *keys;
     scoped(inode_plain_free) struct writer plain = { 0 };
     struct name_inode now;
     struct inode_row ids;
@@ -172,11 +193,11 @@ static int redo_inode(struct redo *r, const struct parked_row *p)
     int rc = inode_row_decode(p->bytes, &ids);
 
     writer_init(&plain);
-    if (rc < 0)
-        return rc;
-    if (!keys)
-        return PHR_E_LOCKED;
-    rc = inode_open_sealed(keys, &ids, &plain, &attr);
+    if (rc == 0)
+        rc = parked_keys(r, p, &own, &keys);
+    if (rc == 0)
+        rc = inode_open_sealed(keys, &ids, &plain, &attr);
+    row_keys_free(&own);
     if (rc < 0)
         return rc;
     rc = nsdb_inode_find(r->v->db, &p->id, &s, &now);

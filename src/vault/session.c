@@ -244,21 +244,29 @@ int session_take_names(struct vault *v, struct identity *id, struct class_key *k
                               view_of(box, sizeof box));
 }
 
-static void load_local_names(struct vault *v, struct identity *id, struct class_key *k)
+/* The names key that an identity was given once, under its local key. */
+static int open_local_names(struct vault *v, struct identity *id, const struct class_ctx *ctx,
+                            struct symkey *out_nk)
 {
     scoped(writer_fini) struct writer box = { 0 };
-    scoped(secret_free) struct symkey *nk = secret_alloc(sizeof *nk);
     uint8_t aad[5 + CLASS_CTX_BYTES];
+    int rc;
 
     writer_init(&box);
-    if (!nk || nsdb_local_key_get(v->db, &id->user, LOCAL_KEY_NAMES, &k->ctx.class_id,
-                                  k->ctx.epoch, &box) < 0)
-        return;
-    names_aad(&k->ctx, aad);
-    if (box.n != sizeof nk->b + AEAD_BOX_EXTRA_BYTES ||
-        aead_open_box(id->lk, view_of(aad, sizeof aad), writer_done(&box),
-                      (struct span){ nk->b, sizeof nk->b }) < 0)
-        return; /* of another local key: asked of the SRS again */
+    rc = nsdb_local_key_get(v->db, &id->user, LOCAL_KEY_NAMES, &ctx->class_id, ctx->epoch, &box);
+    if (rc < 0)
+        return rc;
+    names_aad(ctx, aad);
+    return aead_open_box(id->lk, view_of(aad, sizeof aad), writer_done(&box),
+                         (struct span){ out_nk->b, sizeof out_nk->b });
+}
+
+static void load_local_names(struct vault *v, struct identity *id, struct class_key *k)
+{
+    scoped(secret_free) struct symkey *nk = secret_alloc(sizeof *nk);
+
+    if (!nk || open_local_names(v, id, &k->ctx, nk) < 0)
+        return; /* none, or of another local key: asked of the SRS again */
     if (row_keys_derive(nk, &k->ctx, &k->rows) < 0)
         return;
     k->has_rows = true;
@@ -267,26 +275,34 @@ static void load_local_names(struct vault *v, struct identity *id, struct class_
 
 /* ---- keeping class keys in line with the ledger ---- */
 
+/* a || lk || NK of a class record that is the owner's own. plain: CLASS_SECRETS_BYTES of the arena. */
+static int open_record(struct identity *id, const struct class_ctx *ctx, struct view record_bytes,
+                       uint8_t *plain)
+{
+    uint8_t aad[CLASS_CTX_BYTES];
+    struct class_record record;
+    int rc = class_record_decode(record_bytes, &record);
+
+    if (rc < 0)
+        return rc;
+    if (record.sealed.n != CLASS_SECRETS_BYTES + SEAL_EXTRA_BYTES)
+        return PHR_E_FORMAT;
+    class_ctx_encode(ctx, aad);
+    return seal_open(id->ring->b, view_of(aad, sizeof aad), record.sealed,
+                     (struct span){ plain, CLASS_SECRETS_BYTES });
+}
+
 static int add_owned(struct vault *v, struct identity *id, const struct ledger_class *c,
                      struct view record_bytes)
 {
     scoped(secret_free) uint8_t *plain = secret_alloc(CLASS_SECRETS_BYTES);
     scoped(secret_free) struct symkey *nk = secret_alloc(sizeof *nk);
-    uint8_t aad[CLASS_CTX_BYTES];
-    struct class_record record;
     struct class_key *k;
     int rc;
 
     if (!plain || !nk)
         return -ENOMEM;
-    rc = class_record_decode(record_bytes, &record);
-    if (rc < 0)
-        return rc;
-    if (record.sealed.n != CLASS_SECRETS_BYTES + SEAL_EXTRA_BYTES)
-        return PHR_E_FORMAT;
-    class_ctx_encode(&c->ctx, aad);
-    rc = seal_open(id->ring->b, view_of(aad, sizeof aad), record.sealed,
-                   (struct span){ plain, CLASS_SECRETS_BYTES });
+    rc = open_record(id, &c->ctx, record_bytes, plain);
     if (rc < 0)
         return rc;
     k = calloc(1, sizeof *k);
@@ -306,6 +322,28 @@ static int add_owned(struct vault *v, struct identity *id, const struct ledger_c
     k->next = id->classes;
     id->classes = k;
     return session_take_names(v, id, k, nk);
+}
+
+int session_old_rows(struct vault *v, struct identity *id, const struct class_ctx *ctx,
+                     struct row_keys *out_keys)
+{
+    scoped(secret_free) uint8_t *plain = secret_alloc(CLASS_SECRETS_BYTES);
+    scoped(secret_free) struct symkey *nk = secret_alloc(sizeof *nk);
+    scoped(writer_fini) struct writer record = { 0 };
+    int rc;
+
+    writer_init(&record);
+    if (!plain || !nk)
+        return -ENOMEM;
+    rc = open_local_names(v, id, ctx, nk);
+    if (rc < 0 && id_equal(&id->user, &ctx->patient)) {
+        rc = nsdb_class_copy_record(v->db, &ctx->class_id, ctx->epoch, &record);
+        if (rc == 0)
+            rc = open_record(id, ctx, writer_done(&record), plain);
+        if (rc == 0)
+            memcpy(nk->b, plain + 64, sizeof nk->b);
+    }
+    return rc < 0 ? PHR_E_LOCKED : row_keys_derive(nk, ctx, out_keys);
 }
 
 static int add_granted(struct vault *v, struct identity *id, const struct grant *g)
@@ -360,7 +398,9 @@ static void drop_lost(struct vault *v, struct identity *id, uint64_t now_s,
                       void (*on_lost)(struct vault *v, struct identity *id, struct class_key *k))
 {
     struct class_key **at = &id->classes;
+    uint32_t parked = 0;
 
+    ignored(nsdb_parked_count(v->db, &parked)); /* a names key too many is harmless */
     while (*at) {
         struct class_key *k = *at;
 
@@ -369,7 +409,8 @@ static void drop_lost(struct vault *v, struct identity *id, uint64_t now_s,
             continue;
         }
         *at = k->next;
-        if (!k->is_owner && !session_class_epoch(id, &k->ctx))
+        /* While changes are parked, their old names key opens them (session_old_rows). */
+        if (!k->is_owner && parked == 0 && !session_class_epoch(id, &k->ctx))
             ignored(nsdb_local_key_delete(v->db, &id->user, LOCAL_KEY_NAMES, &k->ctx.class_id,
                                           k->ctx.epoch)); /* opened again it would be useless */
         if (on_lost)

@@ -68,6 +68,12 @@ struct class_key *session_class_epoch(struct identity *id, const struct class_ct
 struct class_key *session_class_grant(struct identity *id, const struct id16 *grant);
 /* Row keys of a class-epoch from whoever has them; NULL when nobody is logged in for it. */
 const struct row_keys *session_rows(struct vault *v, const struct id16 *class_id, uint32_t epoch);
+/*
+ * Row keys of an epoch that gives no right any more, for changes that were parked under it: from
+ * the local key, or by the owner's class record. Caller: row_keys_free. PHR_E_LOCKED.
+ */
+int session_old_rows(struct vault *v, struct identity *id, const struct class_ctx *ctx,
+                     struct row_keys *out_keys) PHR_MUST_CHECK;
 /* Any class key with rows for the class, newest epoch. */
 struct class_key *session_class_any(struct vault *v, const struct id16 *class_id);
 

@@ -102,7 +102,7 @@ def reader(folder, report_path, seed):
     report = open(report_path, "a", buffering=1, encoding="utf-8")
     while True:
         try:
-            name = rng.choice(sorted(os.listdir(folder)))
+            name = rng.choice(sorted(n for n in os.listdir(folder) if not n.startswith("d")))
             fd = os.open(os.path.join(folder, name), os.O_RDONLY)
             report.write("opened\n")
             os.pread(fd, 100, 0)
