@@ -12,7 +12,8 @@
 enum {
     THREADS = 4,
     JOBS_MAX = 1024,
-    GET_TIMEOUT_MS = 30 * 1000,
+    GET_TIMEOUT_MS = 30 * 1000, /* and a second for each SLOW_BYTES_PER_S */
+    SLOW_BYTES_PER_S = 256 * 1024,
     LOAD_TIMEOUT_MS = 20 * 1000, /* whoever pushes an epoch change waits for 30 */
     PROBE_EVERY_MS = 30 * 1000
 };
@@ -172,6 +173,8 @@ static int fetch(struct fetcher *f, const char *key, const struct digest *want, 
 
 static void run_get(struct fetcher *f, struct job *job)
 {
+    uint32_t timeout_ms =
+        GET_TIMEOUT_MS + (uint32_t)(job->bytes_max / SLOW_BYTES_PER_S) * 1000;
     uint64_t bytes = 0;
     int rc = PHR_E_CLOSED;
 
@@ -179,9 +182,9 @@ static void run_get(struct fetcher *f, struct job *job)
         end_job(job, rc, 0);
         return;
     }
-    rc = fetch(f, job->key, &job->sha256, job->fd, job->bytes_max, GET_TIMEOUT_MS, &bytes);
+    rc = fetch(f, job->key, &job->sha256, job->fd, job->bytes_max, timeout_ms, &bytes);
     if (rc == PHR_E_SEAL || rc == PHR_E_STORE) /* once more: a bit may have flipped on its way */
-        rc = fetch(f, job->key, &job->sha256, job->fd, job->bytes_max, GET_TIMEOUT_MS, &bytes);
+        rc = fetch(f, job->key, &job->sha256, job->fd, job->bytes_max, timeout_ms, &bytes);
     end_job(job, rc, rc == 0 ? bytes : 0);
 }
 

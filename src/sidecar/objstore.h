@@ -11,7 +11,8 @@
 #include "phr/err.h"
 #include "phr/types.h"
 
-enum { OBJSTORE_KEY_BYTES_MAX = 200, OBJSTORE_OBJECT_BYTES_MAX = 64 * 1024 * 1024 };
+/* The largest object is the manifest of a 16 TiB file. */
+enum { OBJSTORE_KEY_BYTES_MAX = 200, OBJSTORE_OBJECT_BYTES_MAX = 512 * 1024 * 1024 };
 
 /* Whose fault a failure is decides what the queue does with it. */
 enum objstore_blame {

@@ -13,10 +13,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/checked.h"
 #include "base/cursor.h"
+#include "base/fdio.h"
 #include "crypto/digest.h"
 #include "sidecar/objstore_s3_test.h"
 #include "sidecar/s3request.h"
@@ -185,13 +185,13 @@ static int s3_get(struct objstore *base, const char *key, int fd, uint64_t bytes
 /* S3-2. 0: the same; -ENOENT; PHR_E_FORK. */
 static int compare(struct s3_store *s, const struct objstore_put *put, struct objstore_note *note)
 {
-    scoped(close_fd) int fd = memfd_create("phrd-compare", MFD_CLOEXEC);
+    scoped(close_fd) int fd = -1; /* only its hash is wanted */
     struct digest have;
     uint64_t bytes = 0;
-    int rc;
+    int rc = fdio_open(AT_FDCWD, "/dev/null", O_WRONLY, 0, &fd);
 
-    if (fd < 0)
-        return -errno;
+    if (rc < 0)
+        return rc;
     rc = s3_get(&s->base, put->key, fd, put->bytes, 0, &bytes, &have, note);
     if (rc == 0 && bytes == put->bytes && digest_equal(&have, &put->sha256))
         return 0;

@@ -20,7 +20,7 @@
 
 enum {
     CONNECTIONS_MAX = 512,
-    IN_FLIGHT_MAX = 256,
+    IN_FLIGHT_MAX = 1024, /* a mount whose fetches all hang must still be able to open */
     TICK_MS = 200,
     STORE_LOOK_MS = 2000,
     MESSAGE_BYTES = 300

@@ -35,6 +35,7 @@ struct phrd {
     struct transport *transport;
     struct mounts *mounts;
     struct srs *srs;
+    atomic_int stranger_objects; /* under way for users whom we know nothing of */
     struct server *server;
     struct id16 host;
     struct digest srs_card;

@@ -28,6 +28,8 @@ enum {
     M = 1u << IPC_ROLE_MOUNT,
     T = 1u << IPC_ROLE_TOOL,
     SMALL = 64,
+    STRANGER_OBJECTS_MAX = 64,                   /* under way, of all strangers together */
+    STRANGER_BYTES_MAX = 64 * 1024 * 1024,
     LIST_BYTES_MAX = IPC_PAYLOAD_BYTES_MAX - 1024
 };
 
@@ -153,16 +155,68 @@ static int check_file(const struct phrd *p, const struct peer *peer, int fd, int
     return 0;
 }
 
-static void on_object_done(void *user, int rc, uint64_t bytes)
+/* One object under way. */
+struct move {
+    struct phrd *p;
+    struct request *req;
+    bool is_strangers;
+    bool is_get;
+};
+
+static void move_end(struct move *m, int rc, uint64_t bytes)
 {
-    (void)bytes;
-    request_reply(user, rc, nothing);
+    uint8_t out[8];
+    bool has_answer = m->is_get && rc == 0;
+
+    if (m->is_get && rc == -ENOENT) {
+        /* The ledger says it was stored; ENOENT would read as "no such file". */
+        log_error("object_not_in_store", LOG_WORD("answer", "refused"));
+        rc = PHR_E_STORE_REFUSED;
+    }
+    put_le64(out, bytes);
+    if (m->is_strangers)
+        atomic_fetch_sub(&m->p->stranger_objects, 1);
+    request_reply(m->req, rc, view_of(out, has_answer ? sizeof out : 0));
+    free(m);
+}
+
+static void on_moved(void *user, int rc, uint64_t bytes)
+{
+    move_end(user, rc, bytes);
+}
+
+static bool is_wanted(void *user)
+{
+    return request_is_wanted(((struct move *)user)->req);
+}
+
+/* NULL without memory, or when strangers have enough: -EAGAIN. */
+static struct move *move_new(struct phrd *p, struct request *req, bool is_get)
+{
+    struct move *m = calloc(1, sizeof *m);
+
+    if (!m)
+        return NULL;
+    *m = (struct move){ .p = p, .req = req, .is_get = is_get,
+                        .is_strangers = !is_trusted(p, request_get_peer(req)) };
+    if (m->is_strangers && atomic_fetch_add(&p->stranger_objects, 1) >= STRANGER_OBJECTS_MAX) {
+        atomic_fetch_sub(&p->stranger_objects, 1);
+        free(m);
+        return NULL;
+    }
+    return m;
+}
+
+static uint64_t bytes_limit(const struct move *m)
+{
+    return m->is_strangers ? STRANGER_BYTES_MAX : OBJSTORE_OBJECT_BYTES_MAX;
 }
 
 static void on_object_put(void *user, struct request *req, struct view payload)
 {
     struct phrd *p = user;
     scoped(close_fd) int fd = request_take_fd(req);
+    struct move *m = move_new(p, req, false);
     struct reader r = reader_over(payload);
     struct id16 patient;
     struct digest id;
@@ -172,44 +226,32 @@ static void on_object_put(void *user, struct request *req, struct view payload)
     struct stat st;
     int rc;
 
+    if (!m) {
+        request_reply(req, -EAGAIN, nothing);
+        return;
+    }
     reader_bytes(&r, patient.b, sizeof patient.b);
     reader_bytes(&r, id.b, sizeof id.b);
     offset = reader_u64(&r);
     bytes = reader_u64(&r);
     rc = reader_done(&r) && fd >= 0 ? check_file(p, request_get_peer(req), fd, O_RDONLY, &st)
                                     : PHR_E_PROTOCOL;
-    if (rc == 0 && (bytes > OBJSTORE_OBJECT_BYTES_MAX || !checked_add(offset, bytes, &end)))
+    if (rc == 0 && (bytes > bytes_limit(m) || !checked_add(offset, bytes, &end)))
         rc = PHR_E_LIMIT;
     if (rc == 0 && end > (uint64_t)st.st_size)
         rc = -ENODATA;
     if (rc == 0)
-        rc = transport_put_object(p->transport, &patient, &id, give_fd(fd), offset, bytes,
-                                  on_object_done, req);
+        rc = transport_put_object(p->transport, &patient, &id, give_fd(fd), offset, bytes, on_moved,
+                                  m);
     if (rc < 0)
-        request_reply(req, rc, nothing);
-}
-
-static bool is_wanted(void *user)
-{
-    return request_is_wanted(user);
-}
-
-static void on_get_done(void *user, int rc, uint64_t bytes)
-{
-    uint8_t out[8];
-
-    if (rc == -ENOENT) { /* the ledger says it was stored; ENOENT would read as "no such file" */
-        log_error("object_not_in_store", LOG_WORD("answer", "refused"));
-        rc = PHR_E_STORE_REFUSED;
-    }
-    put_le64(out, bytes);
-    request_reply(user, rc, view_of(out, rc == 0 ? sizeof out : 0));
+        move_end(m, rc, 0);
 }
 
 static void on_object_get(void *user, struct request *req, struct view payload)
 {
     struct phrd *p = user;
     scoped(close_fd) int fd = request_take_fd(req);
+    struct move *m = move_new(p, req, true);
     struct reader r = reader_over(payload);
     struct id16 patient;
     struct digest id;
@@ -217,6 +259,10 @@ static void on_object_get(void *user, struct request *req, struct view payload)
     struct stat st;
     int rc;
 
+    if (!m) {
+        request_reply(req, -EAGAIN, nothing);
+        return;
+    }
     reader_bytes(&r, patient.b, sizeof patient.b);
     reader_bytes(&r, id.b, sizeof id.b);
     bytes_max = reader_u64(&r);
@@ -224,13 +270,13 @@ static void on_object_get(void *user, struct request *req, struct view payload)
                                     : PHR_E_PROTOCOL;
     if (rc == 0 && st.st_size != 0)
         rc = -EEXIST;
-    if (bytes_max > OBJSTORE_OBJECT_BYTES_MAX)
-        bytes_max = OBJSTORE_OBJECT_BYTES_MAX;
+    if (bytes_max > bytes_limit(m))
+        bytes_max = bytes_limit(m);
     if (rc == 0)
         rc = transport_get_object(p->transport, &patient, &id, give_fd(fd), bytes_max, is_wanted,
-                                  on_get_done, req);
+                                  on_moved, m);
     if (rc < 0)
-        request_reply(req, rc, nothing);
+        move_end(m, rc, 0);
 }
 
 /* ---- mounts ---- */
