@@ -14,6 +14,8 @@
 #include "base/fdio.h"
 #include "base/scope.h"
 
+enum { LOG_BYTES_MAX = 8 * 1024 * 1024 }; /* of the file, looked at when we start */
+
 /* The parent: ends with the child's word. */
 __attribute__((noreturn)) static void wait_and_exit(int fd, pid_t child)
 {
@@ -60,6 +62,7 @@ int daemon_start(struct daemon *d, const char *program, const char *log_path, bo
 /* Our log lines go on somewhere: the journal, else a file, else nowhere. */
 static int open_log(const struct daemon *d)
 {
+    struct stat st;
     int fd = -1;
 
     if (getenv("JOURNAL_STREAM"))
@@ -68,6 +71,8 @@ static int open_log(const struct daemon *d)
         fd = sd_journal_stream_fd(d->program, LOG_INFO, 0);
     if (fd < 0 && d->log_path)
         fd = open(d->log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > LOG_BYTES_MAX)
+        ignored(ftruncate(fd, 0)); /* then it grows on: nobody rotates it */
     if (fd < 0)
         fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
     return fd;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/fdio.h"
 #include "base/log.h"
@@ -213,6 +214,16 @@ static void run_job(struct fetcher *f, struct job *job)
     end_job(job, rc, job->count);
 }
 
+/* Not for ever: glibc before 2.41 can lose a signal (bug 25847). */
+static void wait_a_second(struct fetcher *f)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_REALTIME, &at);
+    at.tv_sec++;
+    pthread_cond_timedwait(&f->wake, &f->lock, &at);
+}
+
 static void *run(void *arg)
 {
     struct fetcher *f = arg;
@@ -222,7 +233,7 @@ static void *run(void *arg)
         struct job *job = f->jobs;
 
         if (!job) {
-            pthread_cond_wait(&f->wake, &f->lock);
+            wait_a_second(f);
             continue;
         }
         f->jobs = job->next;

@@ -1,5 +1,6 @@
 /* phrd: the sidecar. Read main() first; proc/README.md says why the stages stand in this order. */
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,7 +21,8 @@ static const char usage[] =
     "audit log, and sees no plaintext and no person's key.\n"
     "\n"
     "  --config FILE   instead of /etc/phr/phr.conf\n"
-    "  --foreground    stay here and log to stderr (for systemd); else: return when serving\n"
+    "  --foreground    stay here and log to stderr (for systemd); else: return when serving,\n"
+    "                  and log to the journal or PHR_RUN/phrd.log\n"
     "  --init          make realm/ and sidecar/ and the SRS's keys, then end ('phr init' calls it)\n"
     "  --rebuild       fill an empty srs.db from the ledgers in the object store, then end\n"
     "  --help, --version\n";
@@ -34,6 +36,7 @@ int main(int argc, char *argv[])
     struct phrd_options options = { 0 };
     scoped(phrd_free) struct phrd *p = NULL;
     struct daemon daemon;
+    char log_path[PATH_MAX];
     int signal_fd = -1;
     int rc = parse(argc, argv, &options);
 
@@ -48,9 +51,12 @@ int main(int argc, char *argv[])
         return phr_err_exit(phrd_init_home(p));
     if (options.rebuild)
         return phr_err_exit(rebuild(p));
-    rc = daemon_start(&daemon, "phrd", NULL, options.foreground); /* before threads and keys */
+    rc = config_run_path(&p->config, "phrd.log", log_path, sizeof log_path);
     if (rc == 0)
-        rc = signal_open(&signal_fd);
+        rc = daemon_start(&daemon, "phrd", log_path, options.foreground); /* before threads and keys */
+    if (rc < 0)
+        return phr_err_exit(rc);
+    rc = signal_open(&signal_fd);
     harden_raise_files(FILES_MAX); /* one per object that waits */
     if (rc == 0)
         rc = phrd_open(p); /* user, lock, store, sandbox, databases, SRS, socket */

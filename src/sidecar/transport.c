@@ -19,6 +19,7 @@ enum {
     OBJECTS_MAX = 8192,      /* waiting; each holds a descriptor */
     ENTRIES_MAX = 512,       /* waiting; each holds its bytes */
     ENTRIES_WANTED = 128,    /* room for more again */
+    WAIT_MS_MAX = 1000,
     PARKED_SHOWN_MAX = 200
 };
 
@@ -406,10 +407,16 @@ static void finish_item(struct transport *t, struct queue_item *it, int rc,
     report_failed(t, &row, view_of(body, body_bytes), verdict, waiters, rc);
 }
 
+/*
+ * At most a second, also when nothing is due: CLOCK_BOOTTIME may run ahead of what we wait on,
+ * and glibc before 2.41 can lose a signal (bug 25847), which then costs no more than that.
+ */
 static void wait_until(pthread_cond_t *c, pthread_mutex_t *m, uint64_t wait_ms)
 {
     struct timespec at;
 
+    if (wait_ms > WAIT_MS_MAX)
+        wait_ms = WAIT_MS_MAX;
     clock_gettime(CLOCK_MONOTONIC, &at);
     at.tv_sec += (time_t)(wait_ms / 1000);
     at.tv_nsec += (long)(wait_ms % 1000) * 1000000;
@@ -434,10 +441,7 @@ static void *put_thread(void *arg)
 
         if (!it) {
             next = queue_next_ms(t->queue, now);
-            if (next == UINT64_MAX)
-                pthread_cond_wait(&t->puts, &t->lock);
-            else /* at most a second: CLOCK_BOOTTIME may run ahead of what we wait on */
-                wait_until(&t->puts, &t->lock, next <= now ? 1 : next - now > 1000 ? 1000 : next - now);
+            wait_until(&t->puts, &t->lock, next <= now ? 1 : next - now);
             continue;
         }
         pthread_mutex_unlock(&t->lock);

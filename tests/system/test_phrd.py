@@ -171,6 +171,36 @@ def test_mounts(realm):
         expect("one that is away is known after kill -9 of phrd", answer[2:18] == b"m" * 16, answer)
 
 
+def test_checkpoints(realm):
+    with Connection(realm) as tool:
+        tool.hello(2)
+        code, note = tool.ask(14)
+        expect("a checkpoint is signed", code == 0 and len(note) > 100, (code, note))
+    directory = realm.home / "bucket" / "audit" / "checkpoint"
+    wait_until("it to be in the bucket", lambda: directory.is_dir() and any(directory.iterdir()))
+    newest = sorted(directory.iterdir())[-1].read_bytes()
+    expect("as it was given out", newest in note, (newest, note))
+
+
+def test_systemd(realm):
+    realm.stop_phrd()
+    path = realm.dir / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(path))
+        notify.settimeout(20)
+        realm.env.update(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="1000000")
+        realm.start_phrd()
+        expect("systemd is told when it serves", b"READY=1" in notify.recv(4096))
+        expect("and that it lives", b"WATCHDOG=1" in notify.recv(4096))
+        realm.phrd.send_signal(signal.SIGTERM)
+        words = b""
+        while b"STOPPING=1" not in words:
+            words = notify.recv(4096)
+        expect("and that it ends", realm.phrd.wait(20) == 0)
+    del realm.env["NOTIFY_SOCKET"], realm.env["WATCHDOG_USEC"]
+    realm.start_phrd()
+
+
 def test_outage(realm):
     before = len(entries(realm))
     bucket, away = realm.home / "bucket", realm.home / "away"
@@ -258,6 +288,8 @@ def test_daemon_and_user(build):
             expect("it serves", realm.phr("status", "--json").returncode == 0)
             outputs = {os.readlink(f"/proc/{pid}/fd/{n}") for n in (0, 1)}
             expect("it has let go of the terminal", outputs == {"/dev/null"}, outputs)
+            log = os.readlink(f"/proc/{pid}/fd/2")
+            expect("and logs elsewhere", log == str(realm.run_dir / "phrd.log") or "socket" in log, log)
         finally:
             os.kill(pid, signal.SIGTERM)
         wait_until("it to end", lambda: not pathlib.Path(f"/proc/{pid}/cmdline").exists()
@@ -318,6 +350,8 @@ def main():
             set_up(realm)
             test_start_and_border(realm)
             test_mounts(realm)
+            test_checkpoints(realm)
+            test_systemd(realm)
             test_outage(realm)
             test_rebuild(realm)
             shutil.rmtree(realm.dir, ignore_errors=True)
