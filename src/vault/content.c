@@ -63,6 +63,7 @@ int contents_open(struct vault *v, int vault_fd, struct contents **out_contents)
     c->v = v;
     c->db = vault_get_nsdb(v);
     pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->pass_lock, NULL);
     pthread_mutex_init(&c->strip_lock, NULL);
     pthread_mutex_init(&c->scratch_lock, NULL);
     pthread_mutex_init(&c->wake_lock, NULL);
@@ -142,6 +143,7 @@ void contents_close(struct contents *c)
     }
     free(c->buckets);
     pthread_mutex_destroy(&c->lock);
+    pthread_mutex_destroy(&c->pass_lock);
     pthread_mutex_destroy(&c->strip_lock);
     pthread_mutex_destroy(&c->scratch_lock);
     pthread_mutex_destroy(&c->wake_lock);

@@ -162,6 +162,7 @@ struct contents {
     struct content *unsynced;
     struct freed_row *freed;
 
+    pthread_mutex_t pass_lock; /* before every sync_lock: one pass at a time */
     pthread_mutex_t strip_lock; /* leaf */
     struct strip *strips[STRIPS_MAX];
     size_t strip_count;

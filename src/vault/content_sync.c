@@ -15,7 +15,12 @@
 #include "base/checked.h"
 #include "vault/content_state.h"
 
-enum { SYNC_PERIOD_MS = 900, SYNC_THREADS_MAX = 4, SYNC_THREADS_FROM = 8 };
+enum {
+    SYNC_PERIOD_MS = 900,
+    SYNC_THREADS_MAX = 4,
+    SYNC_THREADS_FROM = 8,
+    SYNC_FILES_AT_A_TIME = 64
+};
 
 static const char clean_mark_key[] = "content_clean_mark";
 
@@ -275,30 +280,76 @@ static struct content *pop_unsynced(struct contents *cs, struct content **io_lis
     return ct;
 }
 
+/* ct->sync_lock held. NULL: no memory, the next pass tries. */
+static struct sync_point *take_point(struct content *ct)
+{
+    struct sync_point *p = calloc(1, sizeof *p);
+
+    if (!p) {
+        content_note_unsynced(ct);
+        return NULL;
+    }
+    pthread_rwlock_wrlock(&ct->lock);
+    p->rc = ct->is_retired ? -ESTALE : point_take(ct, p);
+    p->ct = ct;
+    pthread_rwlock_unlock(&ct->lock);
+    return p;
+}
+
+/* What all of them touched, synced at once; each gets the result. */
+static void sync_points(struct contents *cs, struct sync_point **points, size_t count)
+{
+    uint64_t *ids;
+    size_t all = 0;
+    size_t n = 0;
+    int rc;
+
+    for (size_t i = 0; i < count; i++)
+        all += points[i]->count;
+    ids = malloc((all + 1) * sizeof *ids);
+    for (size_t i = 0; ids && i < count; i++) {
+        if (points[i]->count > 0)
+            memcpy(ids + n, points[i]->touched, points[i]->count * sizeof *ids);
+        n += points[i]->count;
+    }
+    rc = ids ? sync_containers(cs->store, ids, all) : -ENOMEM;
+    free(ids);
+    for (size_t i = 0; rc < 0 && i < count; i++)
+        if (points[i]->rc == 0) /* one of many failed: each alone tells which */
+            points[i]->rc =
+                sync_containers(cs->store, points[i]->touched, points[i]->count);
+}
+
+/*
+ * A handful of files at a time, with their sync_locks held: an fsync that finds nothing touched
+ * relies on what is under way here. Only this thread holds several.
+ */
 static struct sync_point *take_points(struct contents *cs, struct content *list)
 {
     struct sync_point *points = NULL;
 
     while (list) {
-        struct content *ct = pop_unsynced(cs, &list);
-        struct sync_point *p = calloc(1, sizeof *p);
+        struct sync_point *some[SYNC_FILES_AT_A_TIME];
+        size_t count = 0;
 
-        if (!p) {
-            content_note_unsynced(ct);
+        while (list && count < SYNC_FILES_AT_A_TIME) {
+            struct content *ct = pop_unsynced(cs, &list);
+
+            pthread_mutex_lock(&ct->sync_lock);
+            some[count] = take_point(ct);
+            if (some[count]) {
+                count++;
+                continue;
+            }
+            pthread_mutex_unlock(&ct->sync_lock);
             content_release(ct);
-            continue;
         }
-        pthread_mutex_lock(&ct->sync_lock);
-        pthread_rwlock_wrlock(&ct->lock);
-        p->rc = ct->is_retired ? -ESTALE : point_take(ct, p);
-        p->ct = ct;
-        pthread_rwlock_unlock(&ct->lock);
-        if (p->rc ==
-            0) /* with sync_lock: an fsync that finds nothing touched may rely on it */
-            p->rc = sync_containers(ct->cs->store, p->touched, p->count);
-        pthread_mutex_unlock(&ct->sync_lock);
-        p->next = points;
-        points = p;
+        sync_points(cs, some, count);
+        for (size_t i = 0; i < count; i++) {
+            pthread_mutex_unlock(&some[i]->ct->sync_lock);
+            some[i]->next = points;
+            points = some[i];
+        }
     }
     return points;
 }
@@ -451,6 +502,7 @@ static void free_dropped(struct contents *cs, struct freed_row *list)
 
 void contents_sync_pass(struct contents *cs)
 {
+    scoped(unlock) pthread_mutex_t *held = lock(&cs->pass_lock);
     struct sync_point *points;
     struct freed_row *freed;
     int rc;

@@ -170,12 +170,90 @@ TEST(content__truncates_and_grows_with_zeros)
     fake_dir_remove(dir);
 }
 
+/* Each thread has its own stretch of a common file; all flush, sync, seal and reopen at once. */
+enum { THREADS = 4, ROUNDS = 60, STRETCH = 1 << 20, SHARED_NODE = 13 };
+
+struct shared_work {
+    struct vault *v;
+    unsigned which;
+    int rc;
+};
+
+static int one_round(struct shared_work *w, struct file *f, unsigned round, uint8_t *p,
+                     uint8_t *q)
+{
+    uint64_t at = (uint64_t)w->which * STRETCH + round * 4999 % (STRETCH - 30000);
+    size_t n = 1 + round * 733 % 30000;
+    size_t got = 0;
+    int rc;
+
+    fill(p, n, w->which * 100 + round);
+    rc = file_write(f, at, view_of(p, n), NULL);
+    if (rc == 0 && round % 3 == 0)
+        rc = file_flush(f);
+    if (rc == 0 && round % 7 == 0)
+        rc = file_fsync(f, false);
+    if (rc == 0 && round % 20 == w->which)
+        contents_seal_all(w->v->contents);
+    if (rc == 0)
+        rc = file_read(f, at, (struct span){ q, n }, NULL, &got);
+    if (rc == 0 && (got != n || memcmp(p, q, n) != 0))
+        rc = -EILSEQ;
+    return rc;
+}
+
+static void *work_main(void *arg)
+{
+    struct shared_work *w = arg;
+    uint8_t *p = malloc(30000);
+    uint8_t *q = malloc(30000);
+    struct file *f = NULL;
+
+    for (unsigned round = 0; w->rc == 0 && round < ROUNDS; round++) {
+        if (!f)
+            w->rc = fake_open(w->v, SHARED_NODE, O_RDWR, &f);
+        if (w->rc == 0)
+            w->rc = one_round(w, f, round, p, q);
+        if (round % 11 == 10) {
+            file_release(f);
+            f = NULL;
+        }
+    }
+    file_release(f);
+    free(p);
+    free(q);
+    return NULL;
+}
+
+TEST(content__serves_many_threads_at_once)
+{
+    struct vault *v = open_vault();
+    struct shared_work work[THREADS];
+    pthread_t threads[THREADS];
+    struct file *f = NULL;
+
+    UNUSED_STATE;
+    CHECK_EQ(fake_create(v, SHARED_NODE, &f), 0);
+    file_release(f);
+    for (unsigned i = 0; i < THREADS; i++) {
+        work[i] = (struct shared_work){ v, i, 0 };
+        CHECK_EQ(pthread_create(&threads[i], NULL, work_main, &work[i]), 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        CHECK_EQ(work[i].rc, 0);
+    }
+    fake_vault_close(v);
+    fake_dir_remove(dir);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         UNIT(content__reads_back_after_reopen_whatever_the_size),
         UNIT(content__overwrites_through_the_overlay),
         UNIT(content__truncates_and_grows_with_zeros),
+        UNIT(content__serves_many_threads_at_once),
     };
 
     return RUN_TESTS(tests);
