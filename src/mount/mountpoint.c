@@ -122,6 +122,15 @@ int mountpoint_check(struct mount_opts *opts)
     return 0;
 }
 
+/* Before INIT the kernel knows nothing that could be wrong, and takes no notification. */
+static void on_init(void *user)
+{
+    struct mountpoint *m = user;
+
+    inval_attach(m->notifier, m->fuse);
+    m->on_ready(m->ready_user);
+}
+
 int mountpoint_serve(struct mountpoint *m, void (*on_ready)(void *user), void *user)
 {
     struct fuse_loop_config *loop = fuse_loop_cfg_create();
@@ -131,8 +140,9 @@ int mountpoint_serve(struct mountpoint *m, void (*on_ready)(void *user), void *u
 
     if (!loop)
         return -ENOMEM;
-    negotiate_on_init(on_ready, user);
-    inval_attach(m->notifier, m->fuse);
+    m->on_ready = on_ready;
+    m->ready_user = user;
+    negotiate_on_init(on_init, m);
     rc = -pthread_create(&thread, NULL, signal_main, &signals);
     if (rc < 0) {
         fuse_loop_cfg_destroy(loop);
@@ -277,6 +287,12 @@ static void on_inval_entry(void *user, uint64_t parent, struct view name)
     inval_entry(((struct mountpoint *)user)->notifier, parent, name);
 }
 
+static void on_damaged(void *user, const struct id16 *file, uint64_t first, uint64_t count)
+{
+    (void)user;
+    log_error("damaged", LOG_ID("file", file->b), LOG_U64("block", first), LOG_U64("blocks", count));
+}
+
 static void on_inval_names(void *user)
 {
     inval_names(((struct mountpoint *)user)->notifier);
@@ -293,6 +309,7 @@ static int vault_start(struct mountpoint *m)
     opts.upcalls.inval_node = on_inval_node;
     opts.upcalls.inval_entry = on_inval_entry;
     opts.upcalls.inval_names = on_inval_names;
+    opts.upcalls.damaged = on_damaged;
     if (rc == 0)
         rc = pending_open(&m->pending);
     if (rc == 0)

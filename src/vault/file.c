@@ -246,6 +246,16 @@ static void read_ahead(struct file *f, uint64_t offset, size_t n, struct seg *ou
                             SEG_BYTES);
 }
 
+/* The kernel asks again page by page after an EIO, so the last report names the block alone. */
+static void report_damage(struct file *f, uint64_t offset, size_t n)
+{
+    const struct vault_upcalls *up = vault_get_upcalls(f->ct->cs->v);
+    uint64_t first = offset / BLOCK_BYTES;
+
+    if (up->damaged)
+        up->damaged(up->user, &f->ct->file, first, (offset + n - 1) / BLOCK_BYTES - first + 1);
+}
+
 int file_read(struct file *f, uint64_t offset, struct span room, struct waiter *w,
               size_t *out_n)
 {
@@ -268,6 +278,8 @@ int file_read(struct file *f, uint64_t offset, struct span room, struct waiter *
     if (rc == 0)
         read_ahead(f, offset, n, &ahead);
     pthread_rwlock_unlock(&f->ct->lock);
+    if (rc == PHR_E_SEAL)
+        report_damage(f, offset, n);
     if (rc < 0)
         return rc;
     if (ahead.form == SEG_ABSENT)

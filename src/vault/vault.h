@@ -27,6 +27,8 @@ struct vault_upcalls {
     void (*inval_entry)(void *user, uint64_t parent, struct view name);
     /* Every cached name may be wrong (login, logout, grant, revoke): FUSE_NOTIFY_INC_EPOCH. */
     void (*inval_names)(void *user);
+    /* Stored bytes failed their check while blocks first..first+count-1 were read; may be NULL. */
+    void (*damaged)(void *user, const struct id16 *file, uint64_t first, uint64_t count);
 };
 
 struct vault_opts {
