@@ -115,10 +115,11 @@ static int backlog_of(struct vault *v, struct vault_backlog *out)
     return 0;
 }
 
-char *vault_dup_status(struct vault *v)
+char *vault_dup_status(struct vault *v, uint32_t uid)
 {
     struct vault_backlog b = { 0 };
     struct writer out;
+    bool is_first = true;
     size_t n;
 
     writer_init(&out);
@@ -134,9 +135,12 @@ char *vault_dup_status(struct vault *v)
     writer_text(&out, "\"sessions\":[");
     nsdb_lock(v->db);
     for (const struct session *s = v->sessions; s; s = s->next) {
-        add_session(v, &out, s);
-        if (s->next)
+        if (uid != VAULT_UID_ANY && uid != s->uid)
+            continue; /* whose patients these are is nobody else's business */
+        if (!is_first)
             writer_u8(&out, ',');
+        is_first = false;
+        add_session(v, &out, s);
     }
     nsdb_unlock(v->db);
     writer_text(&out, "],\"ledgers\":[");

@@ -54,8 +54,9 @@ int vault_login(struct vault *v, uint32_t uid, struct keyring *take, enum purpos
                 struct id16 *out_user) PHR_MUST_CHECK;
 int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed) PHR_MUST_CHECK;
 
-/* {"mount": …}: caller frees. */
-char *vault_dup_status(struct vault *v);
+/* {"mount": …}: caller frees. Sessions of this uid only, names of patients and all; every one
+   for VAULT_UID_ANY. */
+char *vault_dup_status(struct vault *v, uint32_t uid);
 struct vault_backlog {
     uint32_t ops;
     uint32_t unsealed;

@@ -117,6 +117,12 @@ def test_without_a_right_it_is_eacces_never_enoent(w):
     fails(errno.EACCES, as_uid, NOBODY, get, w.notes / "secret")
 
 
+def test_status_shows_a_uid_only_its_own(w):
+    check("labs" in w.realm.phr("status", "--json", uid=WILSON).stdout)
+    check("notes" not in w.realm.phr("status", "--json", uid=WILSON).stdout)
+    check("alice" not in w.realm.phr("status", "--json", uid=NOBODY, check=False).stdout)
+
+
 def test_another_uid_does_not_break_getcwd(w):
     def stay():
         os.chdir(w.notes)

@@ -874,6 +874,7 @@ def test_control_socket(d):
     same(ask(LOGOUT), (0, bytes(4)))
     same(ask(CHECK, b"\0")[0], 0)
     same(as_nobody(lambda: ask(CHECK, b"\0")[0] == -errno.EPERM or check(False)), 0)
+    same(as_nobody(lambda: check(json.loads(ask(STATUS)[1])["mount"] == {})), 0)
 
 
 def test_control_socket_login_tells_the_kernel(d):

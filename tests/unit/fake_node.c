@@ -270,10 +270,11 @@ int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed)
     return 0;
 }
 
-char *vault_dup_status(struct vault *v)
+char *vault_dup_status(struct vault *v, uint32_t uid)
 {
     (void)v;
-    return strdup("{\"mount\":{\"fake\":true}}");
+    return strdup(uid == VAULT_UID_ANY ? "{\"mount\":{\"fake\":true}}"
+                                       : "{\"mount\":{}}");
 }
 
 int vault_sync(struct vault *v, uint32_t timeout_ms, struct vault_backlog *out_left)

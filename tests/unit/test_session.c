@@ -290,8 +290,13 @@ TEST(session__foreign_anchors_are_refused)
 
 TEST(session__status_is_json_with_the_backlog)
 {
-    char *json = vault_dup_status(m.v);
+    char *json = vault_dup_status(m.v, VAULT_UID_ANY);
+    char *of_nobody = vault_dup_status(m.v, 59999);
+
     UNUSED_STATE;
+    assert_non_null(of_nobody);
+    assert_null(strstr(of_nobody, "labs"));
+    free(of_nobody);
 
     assert_non_null(json);
     assert_non_null(strstr(json, "{\"mount\":{\"ownership\":\"grants\""));
