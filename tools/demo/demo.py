@@ -277,7 +277,7 @@ def nothing_leaks(realm, stored):
         if folder.exists():
             checked(f"no marker in {place}", not search_files(folder, markers),
                     search_files(folder, markers))
-    logs = [(p, m) for p in (realm.phrd_log, realm.phrfs_log) for m in markers if m in p.read_bytes()]
+    logs = [(p, m) for p in realm.log_files() for m in markers if m in p.read_bytes()]
     checked("no marker in the logs", not logs, logs)
     found = search_memory(realm.phrd.pid, markers)
     checked("no marker in the memory of phrd", not found, found)

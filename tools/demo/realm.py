@@ -194,6 +194,10 @@ class Realm:
         if done.returncode != 0:
             raise Failed(f"mount.phrfs ended with {done.returncode}: {self.phrfs_log.read_text()[-2000:]}")
 
+    def log_files(self):
+        """Where the processes of this realm write what they have to say."""
+        return [p for p in (self.phrd_log, self.phrfs_log, *self.run_dir.glob("*.log")) if p.exists()]
+
     def phrfs_pid(self):
         """The file system's process: the one that holds the vault's lock."""
         for entry in pathlib.Path("/proc").iterdir():
