@@ -35,6 +35,12 @@ def need_root_and_fuse():
         raise Skipped("needs /dev/fuse")
 
 
+def need_programs(build, *programs):
+    for program in programs:
+        if not (build / program).exists():
+            raise Skipped(f"needs {program}, which is not built")
+
+
 def run(args, check=True, timeout=60, **more):
     """A program's result; Failed with its output when check and it failed."""
     args = [str(a) for a in args]
@@ -57,9 +63,12 @@ def unmount_whatever(path):
 class FakeMount:
     """phrfs over tests/unit/fake_node.c: the FUSE layer alone, as mount.phrfs starts it."""
 
+    program = "tests/system/phrfs_fake"
+
     def __init__(self, build, options=""):
         need_root_and_fuse()
         self.build = pathlib.Path(build).resolve()
+        need_programs(self.build, self.program, "tools/mount/mount.phrfs", "tools/mount/umount.phrfs")
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="phr-fake-"))
         self.dir.chmod(0o755)
         self.bin = self.dir / "bin"
@@ -120,11 +129,10 @@ class RealMount:
 
     def __init__(self, build, options="", settings=None):
         need_root_and_fuse()
-        for program in ("tools/phr/phr", "src/sidecar/phrd", "src/mount/phrfs"):
-            if not (pathlib.Path(build) / program).exists():
-                raise Skipped(f"{program} is not built")
+        need_programs(pathlib.Path(build), "tools/phr/phr", "src/sidecar/phrd", "src/mount/phrfs")
         self.options = options
         self.realm = Realm(build, settings=settings)
+        self.dir = self.realm.dir
         self.mount_dir = self.realm.mount_dir
         self.folder = self.mount_dir / "alice" / "notes"
 
@@ -155,6 +163,13 @@ def forbidden_calls(run_dir):
     for log in pathlib.Path(run_dir).glob("*.log"):
         found += [line for line in log.read_text(errors="replace").splitlines() if "forbidden system call" in line]
     return found
+
+
+def print_logs(run_dir, lines=15):
+    """The last lines of what the mounts said, beside a failure."""
+    for log in sorted(pathlib.Path(run_dir).glob("*.log")):
+        print(f"-- {log.name}")
+        print("\n".join(log.read_text(errors="replace").splitlines()[-lines:]))
 
 
 class Watchdog:

@@ -32,6 +32,9 @@ class Machine(FakeMount):
     """A FakeMount (or the real phrfs) whose helpers stand where mount(8) looks for them."""
 
     def __init__(self, build, fake):
+        if not fake:
+            self.program = "src/mount/phrfs"
+            harness.need_programs(pathlib.Path(build), "tools/phr/phr", "src/sidecar/phrd")
         super().__init__(build)
         self.fake = fake
         layers = self.dir / "layers"
@@ -47,8 +50,7 @@ class Machine(FakeMount):
         for program in ("mount.phrfs", "umount.phrfs"):
             shutil.copy2(self.build / "tools/mount" / program, "/usr/sbin/" + program)
         os.symlink("mount.phrfs", "/usr/sbin/mount.fuse.phrfs")
-        program = "tests/system/phrfs_fake" if fake else "src/mount/phrfs"
-        shutil.copy2(self.build / program, "/usr/sbin/phrfs")
+        shutil.copy2(self.build / self.program, "/usr/sbin/phrfs")
         os.makedirs("/run/mount", exist_ok=True)
         harness.run(["mount", "-i", "-t", "tmpfs", "utab", "/run/mount"])
         self.config = self.dir / "phr.conf"

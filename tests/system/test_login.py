@@ -236,6 +236,8 @@ def main():
         with Ward(opts.build) as ward:
             failed = harness.run_tests(harness.tests_of(sys.modules[__name__]), lambda _: ward,
                                        watch=ward.mount_dir, only=opts.only)[1]
+            if failed:
+                harness.print_logs(ward.dir / "run")
     except Skipped as why:
         print(f"skipped: {why}")
         return harness.SKIP

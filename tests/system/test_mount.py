@@ -924,6 +924,8 @@ def main():
             with (FakeMount if opts.fake else RealMount)(opts.build, "allow_other,ownership=stored") as MOUNT:
                 m = MOUNT
                 failed = run(m.folder, m.mount_dir)[1]
+                if failed:
+                    harness.print_logs(m.dir / "run")
     except Skipped as why:
         print(f"skipped: {why}")
         return harness.SKIP
