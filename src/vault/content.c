@@ -151,237 +151,6 @@ void contents_close(struct contents *c)
     free(c);
 }
 
-/* ---- the table ---- */
-
-/* c->lock. */
-static struct content **bucket_of(struct contents *c, uint64_t nodeid)
-{
-    return &c->buckets[(nodeid * UINT64_C(0x9e3779b97f4a7c15)) >> 32 &
-                       (c->bucket_count - 1)];
-}
-
-/* c->lock. A retired one is no longer the node's. */
-static struct content *table_find(struct contents *c, uint64_t nodeid)
-{
-    struct content *ct = *bucket_of(c, nodeid);
-
-    while (ct && (ct->nodeid != nodeid || ct->is_retired))
-        ct = ct->next;
-    return ct;
-}
-
-/* c->lock. */
-static void table_grow(struct contents *c)
-{
-    size_t old_count = c->bucket_count;
-    struct content **old = c->buckets;
-    struct content **grown = calloc(old_count * 2, sizeof(struct content *));
-
-    if (!grown)
-        return; /* longer chains then */
-    c->buckets = grown;
-    c->bucket_count = old_count * 2;
-    for (size_t i = 0; i < old_count; i++) {
-        while (old[i]) {
-            struct content *ct = old[i];
-            struct content **at = bucket_of(c, ct->nodeid);
-
-            old[i] = ct->next;
-            ct->next = *at;
-            *at = ct;
-        }
-    }
-    free(old);
-}
-
-static struct content *content_new(struct contents *c, uint64_t nodeid)
-{
-    struct content *ct = calloc(1, sizeof *ct);
-
-    if (!ct)
-        return NULL;
-    ct->cs = c;
-    ct->nodeid = nodeid;
-    ct->refs = 1;
-    pthread_mutex_init(&ct->sync_lock, NULL);
-    pthread_rwlock_init(&ct->lock, NULL);
-    pthread_mutex_init(&ct->attr_lock, NULL);
-    return ct;
-}
-
-static void content_free(struct content *ct)
-{
-    content_unload(ct);
-    free(ct->touched);
-    free(ct->dropped);
-    pthread_mutex_destroy(&ct->sync_lock);
-    pthread_rwlock_destroy(&ct->lock);
-    pthread_mutex_destroy(&ct->attr_lock);
-    free(ct);
-}
-
-struct content *content_find(struct contents *cs, uint64_t nodeid)
-{
-    scoped(unlock) pthread_mutex_t *held = lock(&cs->lock);
-    struct content *ct = table_find(cs, nodeid);
-
-    if (ct)
-        ct->refs++;
-    return ct;
-}
-
-int content_borrow(struct contents *cs, uint64_t nodeid, struct content **out_content)
-{
-    struct content *ct = content_find(cs, nodeid);
-    struct content *fresh = NULL;
-
-    if (!ct) {
-        fresh = content_new(cs, nodeid);
-        if (!fresh)
-            return -ENOMEM;
-        pthread_mutex_lock(&cs->lock);
-        ct = table_find(cs, nodeid);
-        if (ct) {
-            ct->refs++;
-        } else {
-            struct content **at;
-
-            if (cs->content_count >= cs->bucket_count)
-                table_grow(cs);
-            at = bucket_of(cs, nodeid);
-            ct = give(fresh);
-            ct->next = *at;
-            *at = ct;
-            cs->content_count++;
-        }
-        pthread_mutex_unlock(&cs->lock);
-        if (fresh)
-            content_free(fresh);
-    }
-    *out_content = ct;
-    return 0;
-}
-
-void content_borrow_again(struct content *ct)
-{
-    scoped(unlock) pthread_mutex_t *held = lock(&ct->cs->lock);
-
-    INVARIANT(ct->refs > 0);
-    ct->refs++;
-}
-
-void content_release(struct content *ct)
-{
-    struct contents *c = ct->cs;
-    struct content **at;
-
-    pthread_mutex_lock(&c->lock);
-    if (--ct->refs > 0) {
-        pthread_mutex_unlock(&c->lock);
-        return;
-    }
-    for (at = bucket_of(c, ct->nodeid); *at != ct; at = &(*at)->next)
-        continue;
-    *at = ct->next;
-    c->content_count--;
-    pthread_mutex_unlock(&c->lock);
-    content_free(ct);
-}
-
-void content_note_unsynced(struct content *ct)
-{
-    scoped(unlock) pthread_mutex_t *held = lock(&ct->cs->lock);
-
-    if (ct->is_unsynced)
-        return;
-    ct->is_unsynced = true;
-    ct->refs++;
-    ct->next_unsynced = ct->cs->unsynced;
-    ct->cs->unsynced = ct;
-}
-
-bool contents_is_open(struct contents *c, uint64_t nodeid)
-{
-    scoped(unlock) pthread_mutex_t *held = lock(&c->lock);
-    const struct content *ct = *bucket_of(c, nodeid);
-
-    while (ct && (ct->nodeid != nodeid || ct->open_count == 0))
-        ct = ct->next;
-    return ct != NULL;
-}
-
-bool contents_is_open_retired(struct contents *cs, uint64_t nodeid)
-{
-    scoped(unlock) pthread_mutex_t *held = lock(&cs->lock);
-    const struct content *ct = *bucket_of(cs, nodeid);
-
-    while (ct && (ct->nodeid != nodeid || !ct->is_retired || ct->open_count == 0))
-        ct = ct->next;
-    return ct != NULL;
-}
-
-/* ---- buffers and memory ---- */
-
-uint8_t *contents_scratch_take(struct contents *cs)
-{
-    uint8_t *p = NULL;
-
-    pthread_mutex_lock(&cs->scratch_lock);
-    if (cs->scratch_count > 0)
-        p = cs->scratch[--cs->scratch_count];
-    pthread_mutex_unlock(&cs->scratch_lock);
-    return p ? p : malloc(SCRATCH_BYTES);
-}
-
-void contents_scratch_give(struct contents *cs, uint8_t *p)
-{
-    if (!p)
-        return;
-    pthread_mutex_lock(&cs->scratch_lock);
-    if (cs->scratch_count < SCRATCH_KEPT_MAX) {
-        cs->scratch[cs->scratch_count++] = p;
-        p = NULL;
-    }
-    pthread_mutex_unlock(&cs->scratch_lock);
-    free(p);
-}
-
-bool contents_memory_take(struct contents *cs, size_t bytes)
-{
-    if (atomic_fetch_add(&cs->memory_bytes, (int64_t)bytes) + (int64_t)bytes <=
-        MEMORY_BYTES_MAX)
-        return true;
-    atomic_fetch_sub(&cs->memory_bytes, (int64_t)bytes);
-    return false;
-}
-
-void contents_memory_give(struct contents *cs, size_t bytes)
-{
-    atomic_fetch_sub(&cs->memory_bytes, (int64_t)bytes);
-}
-
-void contents_free_part_later(struct contents *cs, uint64_t nodeid, const struct loc *loc)
-{
-    struct freed_row *f;
-
-    if (loc->container == 0)
-        return;
-    f = calloc(1, sizeof *f);
-    if (!f)
-        return; /* it stays until the sweep of a later start */
-    f->nodeid = nodeid;
-    f->loc = *loc;
-    pthread_mutex_lock(&cs->lock);
-    f->next = cs->freed;
-    cs->freed = f;
-    pthread_mutex_unlock(&cs->lock);
-}
-
-void contents_free_later(struct contents *cs, uint64_t nodeid, uint64_t container)
-{
-    contents_free_part_later(cs, nodeid, &(struct loc){ .container = container });
-}
-
 /* ---- attributes ---- */
 
 struct row_time content_mtime(struct content *ct)
@@ -523,15 +292,16 @@ int contents_create(struct contents *c, uint64_t nodeid, const struct id16 *file
     if (!writer_ok(&w))
         return -ENOMEM;
     row.locs = writer_done(&w);
+    sealer_note_new(c->sealer, nodeid,
+                    content_now_ms() + vault_get_config(c->v)->temp_age_ms);
     rc = nsdb_content_put(c->db, &row);
     if (rc == 0)
         rc = content_borrow(c, nodeid, &ct);
     if (rc < 0)
         return rc;
+    ct->has_unsynced_row = true;
     content_note_unsynced(ct);
     content_release(ct);
-    sealer_note(c->sealer, nodeid,
-                content_now_ms() + vault_get_config(c->v)->temp_age_ms);
     return 0;
 }
 
@@ -704,5 +474,13 @@ int contents_retire(struct contents *c, uint64_t nodeid, uint64_t new_nodeid)
         pthread_rwlock_unlock(&ct->lock);
         content_release(ct);
     }
-    return rc;
+    if (rc == 0)
+        rc = content_borrow(c, new_nodeid, &ct);
+    if (rc < 0)
+        return rc;
+    content_note_unsynced(ct);
+    content_release(ct);
+    sealer_note(c->sealer, new_nodeid,
+                content_now_ms() + vault_get_config(c->v)->seal_delay_ms);
+    return 0;
 }

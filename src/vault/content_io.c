@@ -8,6 +8,7 @@
  * IO-3  A write goes in place only to a slot that no strip entry on disk covers and for which
  *       no level answers; everything else goes to the top level (RULE 1 and 2).
  */
+#include <errno.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -320,7 +321,7 @@ static int top_level(struct content *ct, struct level **out_level)
     if (!top) {
         rc = level_add(ct);
         if (rc < 0)
-            return rc;
+            return rc == PHR_E_LIMIT ? -ENOSPC : rc; /* not sealed for very long */
         top = &ct->levels[ct->level_count - 1];
     }
     *out_level = top;

@@ -21,6 +21,7 @@ enum {
     SCRATCH_KEPT_MAX = 8,
     LEVEL_RECORDS_MAX = 1 << 20,
     LEVEL_PAGES_MAX = 262144,                /* 1 GiB */
+    SEAL_OPEN_MS = 5 * 60 * 1000,            /* a file that stays open is sealed so often */
     SEAL_DIRT_BYTES = 256 * 1024 * 1024,     /* of an open file: sealed at the next flush point */
     BUILDINGS_MAX = 64,                      /* segments of one file that grow at a time */
     TOUCHED_ROOM_MIN = 8
@@ -107,7 +108,7 @@ struct content {
     bool has_base;
     bool is_row_durable;     /* what the row says */
     bool has_dirty_row;      /* the row says DIRTY */
-    bool has_unsynced_row;   /* the WAL holds a transaction of this node that is not on disk */
+    _Atomic bool has_unsynced_row;   /* the WAL holds a transaction of this node that is not on disk */
     bool needs_row;          /* more changed than an overlay group can tell */
     bool has_change;         /* since the last row */
     uint64_t committed_size; /* of the last row or group */
@@ -313,6 +314,11 @@ int content_resize(struct content *ct, uint64_t size) PHR_MUST_CHECK;
 int content_reset(struct content *ct) PHR_MUST_CHECK;
 int content_zero_range(struct content *ct, uint64_t offset, uint64_t len) PHR_MUST_CHECK;
 int content_seek(struct content *ct, uint64_t offset, bool want_data, uint64_t *out_offset) PHR_MUST_CHECK;
+
+/* content_free.c */
+void contents_free_dropped(struct contents *cs, struct freed_row *list); /* takes the list */
+void contents_sweep(struct contents *cs);      /* containers of an earlier run that no row names */
+void contents_mark_clean(struct contents *cs); /* every container is named: nothing to sweep */
 
 /* content_sync.c */
 int content_begin_change(struct content *ct) PHR_MUST_CHECK; /* lock for writing */

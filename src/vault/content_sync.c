@@ -22,8 +22,6 @@ enum {
     SYNC_FILES_AT_A_TIME = 64
 };
 
-static const char clean_mark_key[] = "content_clean_mark";
-
 struct sync_point { /* what one content wants on disk */
     struct content *ct;
     uint64_t *touched;
@@ -53,8 +51,10 @@ int content_begin_change(struct content *ct)
             return rc;
         ct->has_base = true;
     }
-    if (ct->sealed_at_ms == 0)
+    if (ct->sealed_at_ms == 0) {
         ct->sealed_at_ms = content_now_ms();
+        sealer_note(ct->cs->sealer, ct->nodeid, ct->sealed_at_ms + SEAL_OPEN_MS);
+    }
     return 0;
 }
 
@@ -365,8 +365,8 @@ static void finish_point(struct sync_point *p)
             content_note_unsynced(ct); /* again in the next pass */
     } else if (p->reset_seq == ct->reset_seq || p->is_whole) {
         point_done(p);
-        if (ct->is_loaded && ct->change_seq == p->seq && !ct->has_change &&
-            !ct->needs_row) {
+        if (ct->is_loaded && ct->is_trusted && ct->change_seq == p->seq &&
+            !ct->has_change && !ct->needs_row) {
             ct->has_unsynced_row = false;
             mark_durable(ct);
         } else {
@@ -379,126 +379,7 @@ static void finish_point(struct sync_point *p)
     free(p);
 }
 
-/* ---- freeing ---- */
-
-/* Numbers of containers, sorted before they are asked. */
-struct used_set {
-    uint64_t *ids;
-    size_t count;
-    size_t room;
-    bool failed;
-};
-
-static void used_add(void *user, uint64_t container)
-{
-    struct used_set *u = user;
-
-    if (u->count == u->room) {
-        size_t room = u->room ? u->room * 2 : 256;
-        uint64_t *p = realloc(u->ids, room * sizeof *p);
-
-        if (!p) {
-            u->failed = true;
-            return;
-        }
-        u->ids = p;
-        u->room = room;
-    }
-    u->ids[u->count++] = container;
-}
-
-static int used_object(void *user, const struct object_row *row)
-{
-    used_add(user, row->container);
-    return 0;
-}
-
-static int compare_ids(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-static void used_sort(struct used_set *u)
-{
-    if (u->count > 0)
-        qsort(u->ids, u->count, sizeof *u->ids, compare_ids);
-}
-
-static bool used_has(void *user, uint64_t container)
-{
-    const struct used_set *u = user;
-
-    return u->count > 0 &&
-           bsearch(&container, u->ids, u->count, sizeof *u->ids, compare_ids) != NULL;
-}
-
-/* FREE_LATER: ask again; FREE_NEVER: a row names it, whoever replaces that row asks anew. */
-enum free_answer { FREE_NOW, FREE_LATER, FREE_NEVER };
-
-static enum free_answer may_free(struct contents *cs, const struct freed_row *f,
-                                 struct used_set *objects)
-{
-    scoped(writer_fini) struct writer keep;
-    scoped(layout_fini) struct layout cur = { 0 };
-    scoped(layout_fini) struct layout base = { 0 };
-    struct content_row row;
-    bool has_base;
-    int rc;
-
-    writer_init(&keep);
-    if (f->loc.len > 0)
-        return FREE_NOW; /* a part that a durable row no longer counts on */
-    if (contents_is_open_retired(cs, f->nodeid) || used_has(objects, f->loc.container))
-        return FREE_LATER;
-    if (f->nodeid == 0)
-        return FREE_NOW;
-    rc = nsdb_content_get(cs->db, f->nodeid, &keep, &row);
-    if (rc == -ENOENT)
-        return FREE_NOW;
-    if (rc == 0)
-        rc = locs_decode(row.locs, &cur, &base, &has_base);
-    if (rc < 0)
-        return FREE_LATER;
-    return layout_names(&cur, f->loc.container) || layout_names(&base, f->loc.container)
-               ? FREE_NEVER
-               : FREE_NOW;
-}
-
-static void free_one(struct contents *cs, const struct loc *loc)
-{
-    if (loc->len > 0) {
-        store_free_part(cs->store, loc->container, loc->offset, loc->len);
-        return;
-    }
-    strips_forget(cs, loc->container);
-    store_free(cs->store, loc->container);
-}
-
-/* What was handed over before this pass's sync of the WAL (SYNC-3). */
-static void free_dropped(struct contents *cs, struct freed_row *list)
-{
-    struct used_set objects = { 0 };
-    bool is_known =
-        list && nsdb_object_each(cs->db, used_object, &objects) == 0 && !objects.failed;
-
-    used_sort(&objects);
-    while (list) {
-        struct freed_row *f = list;
-        enum free_answer answer = is_known ? may_free(cs, f, &objects) : FREE_LATER;
-
-        list = f->next;
-        if (answer == FREE_LATER) {
-            contents_free_part_later(cs, f->nodeid, &f->loc);
-        } else if (answer == FREE_NOW) {
-            free_one(cs, &f->loc);
-        }
-        free(f);
-    }
-    free(objects.ids);
-}
+/* ---- the pass ---- */
 
 void contents_sync_pass(struct contents *cs)
 {
@@ -524,7 +405,7 @@ void contents_sync_pass(struct contents *cs)
         finish_point(p);
     }
     if (rc == 0) {
-        free_dropped(cs, freed);
+        contents_free_dropped(cs, freed);
         return;
     }
     while (freed) {
@@ -536,65 +417,11 @@ void contents_sync_pass(struct contents *cs)
     }
 }
 
-/* ---- what a crash left (STORE-6) ---- */
-
-static int used_row(void *user, const struct content_row *row)
-{
-    scoped(layout_fini) struct layout cur = { 0 };
-    scoped(layout_fini) struct layout base = { 0 };
-    struct used_set *u = user;
-    bool has_base;
-
-    if (locs_decode(row->locs, &cur, &base, &has_base) < 0) {
-        u->failed = true; /* who knows what it names: nothing is swept */
-        return 0;
-    }
-    layout_each(&cur, used_add, u);
-    layout_each(&base, used_add, u);
-    return 0;
-}
-
-static int put_mark(struct contents *cs, uint64_t number)
-{
-    int rc = nsdb_begin(cs->db);
-
-    if (rc < 0)
-        return rc;
-    rc = nsdb_meta_put_u64(cs->db, clean_mark_key, number);
-    if (rc < 0) {
-        nsdb_rollback(cs->db);
-        return rc;
-    }
-    return nsdb_commit(cs->db);
-}
-
-static void sweep(struct contents *cs)
-{
-    struct used_set u = { 0 };
-    uint64_t from = 0;
-    int rc = nsdb_meta_get_u64(cs->db, clean_mark_key, &from);
-
-    if (rc < 0 && rc != -ENOENT)
-        return;
-    if (from < cs->first_number && !vault_is_read_only(cs->v)) {
-        rc = nsdb_content_each(cs->db, 0, used_row, &u);
-        if (rc == 0)
-            rc = nsdb_object_each(cs->db, used_object, &u);
-        if (rc == 0 && !u.failed) {
-            used_sort(&u);
-            rc = store_sweep(cs->store, from, cs->first_number, used_has, &u);
-            if (rc == 0)
-                ignored(put_mark(cs, cs->first_number)); /* else it is swept once more */
-        }
-        free(u.ids);
-    }
-}
-
 static void *syncer_main(void *arg)
 {
     struct contents *cs = arg;
 
-    sweep(cs);
+    contents_sweep(cs);
     pthread_mutex_lock(&cs->wake_lock);
     while (!cs->is_stopping) {
         struct timespec until;
@@ -637,5 +464,5 @@ void contents_syncer_stop(struct contents *cs)
     if (cs->freed || cs->unsynced)
         return; /* the next start sweeps */
     store_free_wait(cs->store);
-    ignored(put_mark(cs, store_get_next(cs->store))); /* else the next start sweeps */
+    contents_mark_clean(cs);
 }

@@ -168,7 +168,7 @@ static int fetch_join(struct hydrate *h, struct fetch *f, struct waiter *w)
     struct fetch *other = fetch_find(h, f->ct, f->index, f->is_manifest);
 
     if (!other && (h->count >= FETCHES_MAX || (!w && h->count >= AHEAD_MAX)))
-        return -EAGAIN;
+        return PHR_E_SIDECAR;
     if (!other && h->is_stopping)
         return PHR_E_CLOSED;
     if (w) {
@@ -253,8 +253,10 @@ static int fetch_start(struct hydrate *h, struct fetch *f, const struct id16 *pa
         rc = container_dup_fd(h->cs->store, f->container, true, &fd);
     if (rc < 0)
         return rc;
-    return link_call(link, MSG_OBJECT_GET, writer_done(&w), fd, FETCH_DEADLINE_MS,
-                     on_object, f);
+    rc = link_call(link, MSG_OBJECT_GET, writer_done(&w), fd, FETCH_DEADLINE_MS,
+                   on_object, f);
+    return rc == -EAGAIN ? PHR_E_SIDECAR
+                         : rc; /* EAGAIN would mean something to a program */
 }
 
 /* From the link's thread. */

@@ -6,7 +6,6 @@
 
 enum {
     SEAL_BATCH_MAX = 64,              /* files prepared at a time; an op takes 256 */
-    SEAL_OPEN_MS = 5 * 60 * 1000,     /* a file that stays open */
     OFFERS_IN_FLIGHT_MAX = 8,
     SEALER_TICK_MS = 250,
     OFFER_RETRY_MS = 1000
@@ -80,6 +79,14 @@ int sealer_prepare(struct sealer *s, uint64_t nodeid, bool is_forced, struct pre
 void prepared_fini(struct prepared *p); /* gives the reference back */
 /* What was made for nothing. */
 void prepared_discard(struct prepared *p);
+
+/* A content lock held, any: still the file of the snapshot? */
+bool prepared_is_same(const struct prepared *p);
+int prepared_add(struct prepared *p, const struct sealed_seg *g) PHR_MUST_CHECK;
+/* Syncs the object as it lies on disk and hashes it: object_id, is_sealed. */
+int prepared_hash(struct prepared *p, struct seg *seg) PHR_MUST_CHECK;
+/* sealer_rewrite.c; old may be NULL. */
+int sealer_rewrite(struct prepared *p, uint64_t index, const struct seg *old) PHR_MUST_CHECK;
 
 /* sealer_commit.c: rows, op and objects of files of one class and writer in one transaction. */
 int sealer_commit(struct sealer *s, struct prepared **files, size_t count) PHR_MUST_CHECK;

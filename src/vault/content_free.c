@@ -1,0 +1,192 @@
+/*
+ * Freeing what no row names any more, and finding what a crash left.
+ *
+ * FREE-1  A container goes one pass of the syncer after the row stopped naming it, when that
+ *         row is itself on disk (STORE-5); not while an object on its way needs it; not while a
+ *         handle of an older version of the node is open.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "vault/content_state.h"
+
+static const char clean_mark_key[] = "content_clean_mark";
+
+/* Numbers of containers, sorted before they are asked. */
+struct used_set {
+    uint64_t *ids;
+    size_t count;
+    size_t room;
+    bool failed;
+};
+
+static void used_add(void *user, uint64_t container)
+{
+    struct used_set *u = user;
+
+    if (u->count == u->room) {
+        size_t room = u->room ? u->room * 2 : 256;
+        uint64_t *p = realloc(u->ids, room * sizeof *p);
+
+        if (!p) {
+            u->failed = true;
+            return;
+        }
+        u->ids = p;
+        u->room = room;
+    }
+    u->ids[u->count++] = container;
+}
+
+static int used_object(void *user, const struct object_row *row)
+{
+    used_add(user, row->container);
+    return 0;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void used_sort(struct used_set *u)
+{
+    if (u->count > 0)
+        qsort(u->ids, u->count, sizeof *u->ids, compare_ids);
+}
+
+static bool used_has(void *user, uint64_t container)
+{
+    const struct used_set *u = user;
+
+    return u->count > 0 &&
+           bsearch(&container, u->ids, u->count, sizeof *u->ids, compare_ids) != NULL;
+}
+
+/* FREE_LATER: ask again; FREE_NEVER: a row names it, whoever replaces that row asks anew. */
+enum free_answer { FREE_NOW, FREE_LATER, FREE_NEVER };
+
+static enum free_answer may_free(struct contents *cs, const struct freed_row *f,
+                                 struct used_set *objects)
+{
+    scoped(writer_fini) struct writer keep;
+    scoped(layout_fini) struct layout cur = { 0 };
+    scoped(layout_fini) struct layout base = { 0 };
+    struct content_row row;
+    bool has_base;
+    int rc;
+
+    writer_init(&keep);
+    if (f->loc.len > 0)
+        return FREE_NOW; /* a part that a durable row no longer counts on */
+    if (contents_is_open_retired(cs, f->nodeid) || used_has(objects, f->loc.container))
+        return FREE_LATER;
+    if (f->nodeid == 0)
+        return FREE_NOW;
+    rc = nsdb_content_get(cs->db, f->nodeid, &keep, &row);
+    if (rc == -ENOENT)
+        return FREE_NOW;
+    if (rc == 0)
+        rc = locs_decode(row.locs, &cur, &base, &has_base);
+    if (rc < 0)
+        return FREE_LATER;
+    return layout_names(&cur, f->loc.container) || layout_names(&base, f->loc.container)
+               ? FREE_NEVER
+               : FREE_NOW;
+}
+
+static void free_one(struct contents *cs, const struct loc *loc)
+{
+    if (loc->len > 0) {
+        store_free_part(cs->store, loc->container, loc->offset, loc->len);
+        return;
+    }
+    strips_forget(cs, loc->container);
+    store_free(cs->store, loc->container);
+}
+
+/* What was handed over before this pass's sync of the WAL (SYNC-3). */
+void contents_free_dropped(struct contents *cs, struct freed_row *list)
+{
+    struct used_set objects = { 0 };
+    bool is_known =
+        list && nsdb_object_each(cs->db, used_object, &objects) == 0 && !objects.failed;
+
+    used_sort(&objects);
+    while (list) {
+        struct freed_row *f = list;
+        enum free_answer answer = is_known ? may_free(cs, f, &objects) : FREE_LATER;
+
+        list = f->next;
+        if (answer == FREE_LATER) {
+            contents_free_part_later(cs, f->nodeid, &f->loc);
+        } else if (answer == FREE_NOW) {
+            free_one(cs, &f->loc);
+        }
+        free(f);
+    }
+    free(objects.ids);
+}
+
+/* ---- what a crash left (STORE-6) ---- */
+
+static int used_row(void *user, const struct content_row *row)
+{
+    scoped(layout_fini) struct layout cur = { 0 };
+    scoped(layout_fini) struct layout base = { 0 };
+    struct used_set *u = user;
+    bool has_base;
+
+    if (locs_decode(row->locs, &cur, &base, &has_base) < 0) {
+        u->failed = true; /* who knows what it names: nothing is swept */
+        return 0;
+    }
+    layout_each(&cur, used_add, u);
+    layout_each(&base, used_add, u);
+    return 0;
+}
+
+static int put_mark(struct contents *cs, uint64_t number)
+{
+    int rc = nsdb_begin(cs->db);
+
+    if (rc < 0)
+        return rc;
+    rc = nsdb_meta_put_u64(cs->db, clean_mark_key, number);
+    if (rc < 0) {
+        nsdb_rollback(cs->db);
+        return rc;
+    }
+    return nsdb_commit(cs->db);
+}
+
+void contents_sweep(struct contents *cs)
+{
+    struct used_set u = { 0 };
+    uint64_t from = 0;
+    int rc = nsdb_meta_get_u64(cs->db, clean_mark_key, &from);
+
+    if (rc < 0 && rc != -ENOENT)
+        return;
+    if (from < cs->first_number && !vault_is_read_only(cs->v)) {
+        rc = nsdb_content_each(cs->db, 0, used_row, &u);
+        if (rc == 0)
+            rc = nsdb_object_each(cs->db, used_object, &u);
+        if (rc == 0 && !u.failed) {
+            used_sort(&u);
+            rc = store_sweep(cs->store, from, cs->first_number, used_has, &u);
+            if (rc == 0)
+                ignored(put_mark(cs, cs->first_number)); /* else it is swept once more */
+        }
+        free(u.ids);
+    }
+}
+
+void contents_mark_clean(struct contents *cs)
+{
+    ignored(put_mark(cs, store_get_next(cs->store))); /* else the next start sweeps */
+}
