@@ -457,6 +457,15 @@ void phrd_redrive(struct phrd *p)
         log_warn("entries_not_queued", LOG_RC("cause", rc));
 }
 
+uint32_t phrd_retry(struct phrd *p)
+{
+    uint32_t count = transport_retry(p->transport);
+
+    /* Mounts offer again what was refused. */
+    server_push(p->server, IPC_ROLE_MOUNT, MSG_STORE_RETRY, view_of(NULL, 0));
+    return count;
+}
+
 static void *run_server(void *arg)
 {
     struct phrd *p = arg;
@@ -502,7 +511,7 @@ int phrd_serve(struct phrd *p, struct daemon *d, int signal_fd)
         if (rc == SIGTERM || rc == SIGINT || rc < 0)
             break;
         if (rc == SIGUSR1) /* what `phr sync --retry` asks, for scripts */
-            log_info("retry", LOG_U64("items", transport_retry(p->transport)));
+            log_info("retry", LOG_U64("items", phrd_retry(p)));
         if (atomic_load(&p->has_server_ended))
             return -EIO;
         mounts_tick(p->mounts);

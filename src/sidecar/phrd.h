@@ -56,6 +56,8 @@ int phrd_init_home(struct phrd *p) PHR_MUST_CHECK;
 int phrd_open(struct phrd *p) PHR_MUST_CHECK;
 /* Hands the transport what srs.db knows to be missing in the bucket. */
 void phrd_redrive(struct phrd *p);
+/* What is parked goes again, mounts are told; how many. Any thread. */
+uint32_t phrd_retry(struct phrd *p);
 /* Says ready when it serves; until a signal, signal_fd from signal_open. */
 struct daemon;
 int phrd_serve(struct phrd *p, struct daemon *d, int signal_fd) PHR_MUST_CHECK;

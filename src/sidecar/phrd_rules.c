@@ -342,8 +342,7 @@ static void on_store_retry(void *user, struct request *req, struct view payload)
         request_reply(req, -EPERM, nothing);
         return;
     }
-    put_le32(out, transport_retry(p->transport));
-    server_push(p->server, IPC_ROLE_MOUNT, MSG_STORE_RETRY, nothing); /* offer what was refused */
+    put_le32(out, phrd_retry(p));
     request_reply(req, 0, view_of(out, sizeof out));
 }
 

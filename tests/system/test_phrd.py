@@ -334,6 +334,39 @@ def test_s3(build):
         shutil.rmtree(realm.dir, ignore_errors=True)
 
 
+def test_s3_faults(build):
+    """kill -9 of phrd while its S3 server misbehaves: the bucket gets every entry, once, unharmed."""
+    import radosgw
+    import s3proxy
+    if radosgw.missing():
+        return
+    with radosgw.Cluster() as s3, s3proxy.Proxy(s3.port) as proxy, \
+            Bare(build, None, s3.store_url("phr-faults", "", proxy.endpoint), s3.credentials_file) as realm:
+        set_up(realm)
+        parts = ("notes", "imaging", "personal", "prescriptions", "insurance")
+        for part, fault in zip(parts, ("reset_after", "reset_before", "hang", "slow_down", "error_200")):
+            proxy.fault("PUT", fault, 2)
+            proxy.fault("GET", "truncate", 1)
+            realm.grant(f"alice/{part}", "dr.wilson")
+            realm.stop_phrd(signal.SIGKILL)
+            realm.start_phrd()
+        proxy.clear()
+        wait_until("the queue to drain", lambda: drained(realm), 60)
+        now = status(realm)
+        expect("faults and kill -9: nothing is parked", now["queue"]["parked"] == 0, now)
+        code, text = s3.request("GET", "/phr-faults", query={"list-type": "2", "prefix": "p/"})
+        names = [piece.split(b"</Key>")[0].decode() for piece in text.split(b"<Key>")[1:]]
+        numbers = [int(name[-20:]) for name in names if "/l/" in name]
+        expect("every entry is there", code == 200 and numbers == list(range(len(numbers)))
+               and len(numbers) >= 2 + len(parts), names)
+        realm.stop_phrd()
+        for name in ("srs.db", "srs.db-wal", "srs.db-shm"):
+            (realm.home / "sidecar" / name).unlink(missing_ok=True)
+        done = realm.command([realm.bin / "phrd", "--rebuild", "--config", realm.conf], check=False)
+        expect("and verifies", done.returncode == 0 and f"{len(numbers)} entries" in done.stdout, done)
+        shutil.rmtree(realm.dir, ignore_errors=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True)
@@ -345,6 +378,7 @@ def main():
     try:
         if args.s3:
             test_s3(args.build)
+            test_s3_faults(args.build)
             return 0
         with Bare(args.build) as realm:
             set_up(realm)
