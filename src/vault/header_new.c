@@ -10,13 +10,19 @@
 #include "vault/lease.h"
 #include "vault/names.h"
 
-enum { FK_GEN_EPOCH_SHIFT = 12 }; /* 4,096 truncations per epoch get a number of their own */
+enum {
+    FK_GEN_EPOCH_SHIFT = 18, /* 16,384 epochs; 8,192 truncations in one at the least */
+    FK_GEN_STEP_MAX = 32,    /* random: hosts that truncate a file at once choose different numbers */
+    TRUNC_KEPT_MAX = FK_COUNT_MAX / 2 /* the rest is for epoch changes without a truncation */
+};
 
 uint32_t header_new_fk_gen(uint32_t epoch, uint32_t gen_before)
 {
-    uint32_t first = (epoch << FK_GEN_EPOCH_SHIFT) + 1;
+    uint32_t first = epoch << FK_GEN_EPOCH_SHIFT;
+    uint8_t step;
 
-    return gen_before >= first ? gen_before + 1 : first;
+    random_fill(&step, sizeof step);
+    return (gen_before > first ? gen_before : first) + 1 + step % FK_GEN_STEP_MAX;
 }
 
 int header_new_wrap(const struct class_ctx *ctx, const struct point *a_pub, const struct id16 *file,
@@ -74,12 +80,52 @@ static int store(struct vault *v, struct session *s, struct class_key *k, struct
     return rc;
 }
 
+/* The newest keys of old (NULL: none at hand), and a fresh one behind them where there is room. */
+static int wrap_fresh(const struct class_key *k, const struct id16 *file, uint32_t hdr_gen,
+                      const struct key_set *old, size_t kept, uint32_t fk_gen,
+                      struct key_set **out_keys)
+{
+    struct file_key copy[FK_COUNT_MAX] = { 0 };
+    size_t n = 0;
+
+    for (size_t i = old && old->count > kept ? old->count - kept : 0; old && i < old->count; i++) {
+        copy[n].gen = old->keys[i].gen;
+        copy[n].key = secret_alloc(sizeof *copy[n].key);
+        if (!copy[n].key)
+            goto no_memory;
+        memcpy(copy[n].key->b, old->keys[i].key->b, sizeof copy[n].key->b);
+        n++;
+    }
+    if (n < FK_COUNT_MAX) {
+        copy[n].gen = fk_gen;
+        copy[n].key = secret_alloc(sizeof *copy[n].key);
+        if (!copy[n].key)
+            goto no_memory;
+        random_fill(copy[n].key->b, sizeof copy[n].key->b);
+        n++;
+    }
+    return header_new_wrap(&k->ctx, &k->a_pub, file, hdr_gen, copy, n, out_keys);
+no_memory:
+    file_keys_free(copy, n);
+    return -ENOMEM;
+}
+
+/* Above whatever this header holds: each generation of it added one step at most. */
+static uint32_t gen_unknown(const struct name_header *row)
+{
+    uint32_t steps = row->hdr_gen % (1u << FK_GEN_EPOCH_SHIFT >> 6);
+
+    return (row->epoch << FK_GEN_EPOCH_SHIFT) + steps * FK_GEN_STEP_MAX;
+}
+
+/* The version before stays readable until the next is sealed: its keys go along where they are at
+   hand. Here it is what a crash falls back to, elsewhere it is the newest there is. */
 int header_new_trunc(struct vault *v, struct session *s, struct class_key *k,
                      const struct id16 *file, struct key_set **out_keys)
 {
+    struct key_set *old = NULL;
     struct key_set *keys = NULL;
     struct name_header row;
-    uint32_t hdr_gen = 1;
     uint32_t gen_before = 0;
     struct header h;
     struct nsdb_stmt st;
@@ -88,26 +134,21 @@ int header_new_trunc(struct vault *v, struct session *s, struct class_key *k,
     if (rc < 0)
         return rc == -ENOENT ? PHR_E_NO_HEADER : rc;
     rc = header_decode(row.bytes, &h);
-    if (rc == 0 && row.conf != row.hdr_gen && row.epoch == k->ctx.epoch &&
-        access_keys_here(v, s->id, &row, &h, &keys) == 0) {
-        key_set_release(keys);
+    if (rc == 0 && access_keys_here(v, s->id, &row, &h, &old) < 0)
+        old = NULL;
+    if (rc == 0 && old && row.conf != row.hdr_gen && row.epoch == k->ctx.epoch)
         rc = -EALREADY;
-    }
-    hdr_gen = row.hdr_gen + 1;
-    if (rc == 0 && access_keys_here(v, s->id, &row, &h, &keys) == 0) {
-        gen_before = keys->keys[keys->count - 1].gen;
-        key_set_release(keys);
-        keys = NULL;
-    } else {
-        gen_before = (row.epoch << FK_GEN_EPOCH_SHIFT) + hdr_gen; /* at least above what was */
-    }
+    if (old)
+        gen_before = old->keys[old->count - 1].gen;
+    else
+        gen_before = gen_unknown(&row);
     nsdb_end(&st);
-    if (rc < 0)
-        return rc;
-    rc = header_new(&k->ctx, &k->a_pub, file, hdr_gen,
-                    header_new_fk_gen(k->ctx.epoch, gen_before), &keys);
+    if (rc == 0)
+        rc = wrap_fresh(k, file, row.hdr_gen + 1, old, TRUNC_KEPT_MAX,
+                        header_new_fk_gen(k->ctx.epoch, gen_before), &keys);
     if (rc == 0)
         rc = store(v, s, k, keys);
+    key_set_release(old);
     if (rc < 0) {
         key_set_release(keys);
         return rc;
@@ -121,33 +162,13 @@ int header_new_generation(struct vault *v, struct session *s, struct class_key *
 {
     struct key_set *old = *io_keys;
     struct key_set *keys = NULL;
-    struct file_key copy[FK_COUNT_MAX];
-    size_t n = 0;
+    uint32_t newest = old->keys[old->count - 1].gen;
     int rc;
 
-    if (old->keys[old->count - 1].gen >= (k->ctx.epoch << FK_GEN_EPOCH_SHIFT) &&
-        old->ctx.class_ctx.epoch == k->ctx.epoch)
+    if (newest >= (k->ctx.epoch << FK_GEN_EPOCH_SHIFT) && old->ctx.class_ctx.epoch == k->ctx.epoch)
         return 0;
-    for (; n < old->count; n++) {
-        copy[n].gen = old->keys[n].gen;
-        copy[n].key = secret_alloc(sizeof *copy[n].key);
-        if (!copy[n].key)
-            break;
-        memcpy(copy[n].key->b, old->keys[n].key->b, sizeof copy[n].key->b);
-    }
-    if (n == old->count && n < FK_COUNT_MAX) {
-        copy[n].gen = header_new_fk_gen(k->ctx.epoch, copy[n - 1].gen);
-        copy[n].key = secret_alloc(sizeof *copy[n].key);
-        if (copy[n].key) {
-            random_fill(copy[n].key->b, sizeof copy[n].key->b);
-            n++;
-        }
-    }
-    if (n < old->count) {
-        file_keys_free(copy, n);
-        return -ENOMEM;
-    }
-    rc = header_new_wrap(&k->ctx, &k->a_pub, file, old->ctx.hdr_gen + 1, copy, n, &keys);
+    rc = wrap_fresh(k, file, old->ctx.hdr_gen + 1, old, FK_COUNT_MAX,
+                    header_new_fk_gen(k->ctx.epoch, newest), &keys);
     if (rc == 0)
         rc = store(v, s, k, keys);
     if (rc < 0) {

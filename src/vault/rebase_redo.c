@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/secret.h"
 #include "crypto/digest.h"
 #include "format/row.h"
 #include "vault/header_new.h"
@@ -219,9 +220,56 @@ static int redo_inode(struct redo *r, const struct parked_row *p)
     }
 }
 
+/* The key set of a header in the ledger, where this writer can open it. */
+static struct key_set *keys_of_now(struct redo *r, const struct name_header *now)
+{
+    struct key_set *set = NULL;
+    struct header h;
+
+    if (header_decode(now->bytes, &h) < 0 || access_keys_here(r->v, r->id, now, &h, &set) < 0)
+        return NULL;
+    return set;
+}
+
+/* Inserts what io_keys lacks, by generation; the oldest goes where there is no room. */
+static int merge_keys(const struct key_set *set, struct file_key *io_keys, size_t *io_count)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        const struct file_key *from = &set->keys[i];
+        struct symkey *copy = secret_alloc(sizeof *copy);
+        size_t at = 0;
+
+        if (!copy)
+            return -ENOMEM;
+        memcpy(copy->b, from->key->b, sizeof copy->b);
+        while (at < *io_count && io_keys[at].gen < from->gen)
+            at++;
+        if (at < *io_count && io_keys[at].gen == from->gen) { /* the first committer's */
+            secret_free(io_keys[at].key);
+            io_keys[at].key = copy;
+            continue;
+        }
+        if (*io_count == FK_COUNT_MAX && at == 0) {
+            secret_free(copy);
+            continue;
+        }
+        if (*io_count == FK_COUNT_MAX) {
+            secret_free(io_keys[0].key);
+            memmove(io_keys, io_keys + 1, --*io_count * sizeof *io_keys);
+            at--;
+        }
+        memmove(io_keys + at + 1, io_keys + at, (*io_count - at) * sizeof *io_keys);
+        io_keys[at] = (struct file_key){ .gen = from->gen, .key = copy };
+        ++*io_count;
+    }
+    return 0;
+}
+
+/* Keys of both sides: sealed contents of the ledger need its own, contents here the parked ones. */
 static int redo_header(struct redo *r, const struct parked_row *p)
 {
     struct file_key keys[FK_COUNT_MAX];
+    struct key_set *theirs = NULL;
     struct key_set *set = NULL;
     struct name_header now;
     struct nsdb_stmt s;
@@ -234,10 +282,20 @@ static int redo_header(struct redo *r, const struct parked_row *p)
         return rc == -ENOENT ? 0 : rc;
     is_same = now.conf == now.hdr_gen && view_equal(now.bytes, p->bytes);
     conf = now.conf;
+    if (!is_same && conf > 0)
+        theirs = keys_of_now(r, &now);
     nsdb_end(&s);
-    if (is_same || !inode_lives(r->v, &p->id))
+    if (is_same || !inode_lives(r->v, &p->id)) {
+        key_set_release(theirs);
         return 0;
+    }
     rc = session_open_box(r->id, &p->id, p->fk_box, keys, &count);
+    if (rc == 0 && theirs) {
+        rc = merge_keys(theirs, keys, &count);
+        if (rc < 0)
+            file_keys_free(keys, count);
+    }
+    key_set_release(theirs);
     if (rc < 0)
         return rc == -ENOENT ? PHR_E_LOCKED : rc;
     rc = header_new_wrap(&r->key->ctx, &r->key->a_pub, &p->id, conf + 1, keys, count, &set);
@@ -318,7 +376,7 @@ static int redo_class(struct redo *r, const struct id16 *class_id)
     size_t count = 0;
     int rc = copy_rows(r->v, class_id, &rows, &count);
 
-    /* Removals, then headers and inodes, then names: what a name needs stands before it. */
+    /* Removals, then inodes, headers, names: the ledger takes none before what it hangs on. */
     for (size_t i = 0; rc == 0 && i < count; i++) {
         if (!may_redo(r, &rows[i].row))
             continue;

@@ -216,6 +216,89 @@ TEST(outbox__contents_changed_on_both_sides_become_a_copy)
     settle(&b);
 }
 
+/* ---- keys of a file that is rewritten ---- */
+
+static struct key_set *keys_of(struct mount_bed *m, const char *path)
+{
+    struct key_set *keys = NULL;
+
+    CHECK_EQ(access_keys_local(m->v, walk(m, UID, path), &keys), 0);
+    return keys;
+}
+
+static bool has_all(const struct key_set *keys, const struct key_set *of)
+{
+    for (size_t i = 0; i < of->count; i++) {
+        const struct symkey *k = key_set_find(keys, of->keys[i].gen);
+
+        if (!k || memcmp(k->b, of->keys[i].key->b, sizeof k->b) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void truncate_file(struct mount_bed *m, const char *path)
+{
+    struct file *open;
+
+    CHECK_EQ(open_file(m, UID, walk(m, UID, path), O_RDWR | O_TRUNC, &open), 0);
+    file_release(open);
+}
+
+TEST(outbox__a_truncation_keeps_the_keys_of_the_version_before)
+{
+    struct key_set *before;
+    struct key_set *after;
+    struct key_set *later;
+    UNUSED_STATE;
+
+    create(&a, UID, root_of(&a), "rewritten");
+    settle(&a);
+    before = keys_of(&a, "anna/labs/rewritten");
+    truncate_file(&a, "anna/labs/rewritten"); /* and the writer is killed: the old version is what there is */
+    after = keys_of(&a, "anna/labs/rewritten");
+    CHECK_EQ(after->count, before->count + 1);
+    CHECK(has_all(after, before));
+    CHECK(after->keys[after->count - 1].gen > before->keys[before->count - 1].gen);
+    settle(&a);
+    for (int i = 0; i < 3 * FK_COUNT_MAX; i++) {
+        truncate_file(&a, "anna/labs/rewritten");
+        settle(&a);
+    }
+    later = keys_of(&a, "anna/labs/rewritten");
+    CHECK(later->count > 1 && later->count < FK_COUNT_MAX); /* there is room for epochs */
+    key_set_release(before);
+    key_set_release(after);
+    key_set_release(later);
+}
+
+TEST(outbox__a_truncation_on_both_sides_keeps_the_keys_of_both)
+{
+    struct key_set *mine;
+    struct key_set *theirs;
+    struct key_set *both;
+    UNUSED_STATE;
+
+    CHECK_EQ(fake_contents_seal(a.v, create(&a, UID, root_of(&a), "twice-rewritten"), 44), 0);
+    settle(&a);
+    CHECK(shows(&b, "anna/labs/twice-rewritten"));
+    bed_stop(&bed);
+    bed_sleep_ms(50);
+    truncate_file(&a, "anna/labs/twice-rewritten");
+    truncate_file(&b, "anna/labs/twice-rewritten");
+    mine = keys_of(&a, "anna/labs/twice-rewritten");
+    theirs = keys_of(&b, "anna/labs/twice-rewritten");
+    come_online();
+    settle(&b);
+    both = keys_of(&b, "anna/labs/twice-rewritten");
+    CHECK(has_all(both, mine));
+    CHECK(has_all(both, theirs));
+    CHECK_EQ(both->count, 3);
+    key_set_release(mine);
+    key_set_release(theirs);
+    key_set_release(both);
+}
+
 /* ---- a new epoch beside pending changes ---- */
 
 struct copy_rows {
@@ -478,6 +561,8 @@ int main(void)
         UNIT(outbox__the_first_committer_keeps_the_name),
         UNIT(outbox__edit_beats_delete_and_the_first_rename_wins),
         UNIT(outbox__contents_changed_on_both_sides_become_a_copy),
+        UNIT(outbox__a_truncation_keeps_the_keys_of_the_version_before),
+        UNIT(outbox__a_truncation_on_both_sides_keeps_the_keys_of_both),
         UNIT(outbox__pending_changes_are_made_anew_after_an_epoch_change),
         UNIT(outbox__a_logged_out_writer_stays_pending),
         UNIT(outbox__what_was_acknowledged_survives_a_kill),
