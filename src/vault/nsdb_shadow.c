@@ -136,7 +136,7 @@ void nsdb_parked_scan(struct nsdb *db, const struct id16 *class_id, struct nsdb_
 {
     static const char sql[] = "SELECT " PARKED_COLUMNS
                               " FROM parked WHERE class = ? ORDER BY removed DESC,"
-                              " CASE WHEN removed THEN kind ELSE kind % 3 + (kind = 1) * 3 END, number";
+                              " CASE WHEN removed = 0 AND kind = 1 THEN 4 ELSE kind END, number";
 
     nsdb_query(db, sql, s);
     nsdb_bind_id(s, class_id);
