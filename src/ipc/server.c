@@ -16,7 +16,6 @@
  */
 #include "ipc/server.h"
 
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -26,98 +25,14 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/fdio.h"
-#include "base/secret.h"
 #include "ipc/dial.h"
+#include "ipc/server_state.h"
 
-enum {
-    STALL_MS = 30 * 1000,
-    SWEEP_MS = 1000,
-    BACKLOG = 64,
-    EVENTS_MAX = 64,
-    IN_BYTES_MAX = 16 * 1024 * 1024, /* payloads of one peer that are being answered */
-    OUT_BYTES_MAX = 32 * 1024 * 1024 /* answers that one peer has not fetched */
-};
-
-struct piece { /* one frame on its way out */
-    struct piece *next;
-    struct frame_out out;
-    uint8_t payload[];
-};
-
-struct connection {
-    struct server *server;
-    struct connection *next; /* of the server's list, or of the dead ones */
-    int sock;
-    uint32_t events;       /* what epoll watches */
-    atomic_bool is_open;
-    struct peer peer;      /* role and host: server->lock */
-    struct frame_in in;
-    bool has_head;         /* in.head is decoded and judged */
-    int refusal;           /* of the frame that is being read */
-    const struct rule *rule;
-    struct request *incoming; /* gets the payload that is being read */
-    uint32_t in_flight;
-    size_t in_bytes;
-    struct piece *head;
-    struct piece *tail;
-    size_t out_bytes;
-    uint64_t moved_ms;     /* when bytes last went either way */
-};
-
-struct request {
-    struct request *next;
-    struct connection *connection;
-    struct peer peer;
-    uint16_t type;
-    uint64_t id;
-    int fd;
-    bool is_secret;
-    uint8_t *payload;
-    size_t payload_bytes;
-    struct piece *answer;
-};
-
-struct push {
-    struct push *next;
-    enum ipc_role role;
-    uint16_t type;
-    size_t n;
-    uint8_t payload[];
-};
-
-struct server {
-    struct server_opts opts;
-    char *path;
-    dev_t dev; /* of the socket we bound, with ino: so that we remove no other */
-    ino_t ino;
-    int listen_fd;
-    int epoll_fd;
-    int wake_fd;
-    int spare_fd; /* given up for a moment when there are no others */
-    atomic_bool is_stopping;
-    struct connection *connections;
-    uint32_t connection_count;
-    uint64_t next_connection;
-    uint64_t next_sweep_ms;
-    pthread_mutex_t lock;
-    bool is_closed;          /* lock */
-    struct request *answered; /* lock */
-    struct request *answered_last;
-    struct push *pushes; /* lock */
-    struct push *pushes_last;
-    uint64_t open_requests; /* lock */
-};
+enum { STALL_MS = 30 * 1000, SWEEP_MS = 1000, BACKLOG = 64, EVENTS_MAX = 64 };
 
 static int listen_at(struct server *s);
 static void accept_all(struct server *s);
-static void on_ready(struct connection *c, uint32_t events);
-static int read_frame(struct connection *c);
-static int judge(struct connection *c);
-static int hand_over(struct connection *c);
 static void collect_answers(struct server *s);
-static int write_pieces(struct connection *c);
-static void rearm(struct connection *c);
-static void shut(struct connection *c);
 static void sweep(struct server *s);
 static void server_free(struct server *s);
 
@@ -236,7 +151,7 @@ int server_run(struct server *s)
 
                 INVARIANT(got == sizeof count || errno == EAGAIN || errno == EINTR);
             } else {
-                on_ready(events[i].data.ptr, events[i].events);
+                connection_ready(events[i].data.ptr, events[i].events);
             }
         }
         collect_answers(s);
@@ -270,27 +185,23 @@ static void accept_one(struct server *s, int sock)
 {
     struct ucred cred;
     socklen_t n = sizeof cred;
+    struct peer peer = { .connection = s->next_connection++ };
     struct connection *c = NULL;
     struct epoll_event ev = { .events = EPOLLIN };
 
-    if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &n) == 0 && may_join(s, cred.uid))
-        c = calloc(1, sizeof *c);
+    if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &n) == 0 && may_join(s, cred.uid)) {
+        peer.pid = cred.pid;
+        peer.uid = cred.uid;
+        peer.gid = cred.gid;
+        c = connection_new(s, sock, &peer);
+    }
     if (!c) {
         close(sock);
         return;
     }
-    c->server = s;
-    c->sock = sock;
-    c->events = EPOLLIN;
-    atomic_init(&c->is_open, true);
-    c->peer = (struct peer){ .pid = cred.pid, .uid = cred.uid, .gid = cred.gid,
-                             .connection = s->next_connection++ };
-    c->moved_ms = clock_boottime_ms();
-    frame_in_init(&c->in);
     ev.data.ptr = c;
     if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, sock, &ev) < 0) {
-        free(c);
-        close(sock);
+        connection_free(c); /* with the socket */
         return;
     }
     c->next = s->connections;
@@ -325,213 +236,10 @@ static void accept_all(struct server *s)
     }
 }
 
-static void on_ready(struct connection *c, uint32_t events)
+/* Under the lock to its end: after it, the server may be gone. */
+void server_take_answer(struct server *s, struct request *r)
 {
-    int rc = 0;
-
-    if (!atomic_load(&c->is_open))
-        return; /* closed earlier in this round */
-    if (events & EPOLLOUT)
-        rc = write_pieces(c);
-    if (rc >= 0 && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-        rc = read_frame(c);
-    if (rc < 0)
-        shut(c);
-    else
-        rearm(c);
-}
-
-static void request_free(struct request *r)
-{
-    if (r->fd >= 0)
-        close(r->fd);
-    if (r->is_secret)
-        secret_free(r->payload);
-    else
-        free(r->payload);
-    free(r->answer);
-    free(r);
-}
-
-/* At most one frame: epoll brings us back, and the others get their turn. */
-static int read_frame(struct connection *c)
-{
-    size_t before = c->in.head_at + c->in.payload_at;
-    int rc;
-
-    if (!c->has_head) {
-        rc = frame_in_head(&c->in, c->sock);
-        if (rc == 1)
-            rc = judge(c);
-        if (c->in.head_at != before)
-            c->moved_ms = clock_boottime_ms();
-        if (rc <= 0)
-            return rc;
-        c->has_head = true;
-    }
-    rc = frame_in_payload(&c->in, c->sock, c->incoming ? c->incoming->payload : NULL);
-    if (c->in.head_at + c->in.payload_at != before)
-        c->moved_ms = clock_boottime_ms();
-    return rc <= 0 ? rc : hand_over(c);
-}
-
-static const struct rule *find_rule(const struct server *s, uint16_t type)
-{
-    for (size_t i = 0; i < s->opts.rule_count; i++) {
-        if ((uint16_t)s->opts.rules[i].type == type)
-            return &s->opts.rules[i];
-    }
-    return NULL;
-}
-
-static int refusal_of(struct connection *c, const struct rule *rule)
-{
-    enum ipc_role role;
-
-    pthread_mutex_lock(&c->server->lock);
-    role = c->peer.role;
-    pthread_mutex_unlock(&c->server->lock);
-    if (!rule)
-        return PHR_E_PROTOCOL;
-    if (!(rule->roles & (1u << role)))
-        return -EPERM;
-    if (c->in.head.payload_bytes > rule->bytes_max)
-        return PHR_E_LIMIT;
-    if ((c->in.fd >= 0 ? 1 : 0) != rule->fds)
-        return PHR_E_PROTOCOL;
-    return 0;
-}
-
-static struct request *request_new(struct connection *c, const struct rule *rule)
-{
-    struct request *r = calloc(1, sizeof *r);
-    size_t n = c->in.head.payload_bytes;
-
-    if (!r)
-        return NULL;
-    r->connection = c;
-    r->type = c->in.head.type;
-    r->id = c->in.head.id;
-    r->fd = -1;
-    r->is_secret = rule && rule->is_secret;
-    if (rule) {
-        r->payload = r->is_secret ? secret_alloc(n + 1) : malloc(n + 1);
-        r->payload_bytes = n;
-        if (!r->payload) {
-            free(r);
-            return NULL;
-        }
-    }
-    return r;
-}
-
-/* The head is complete: is it worth memory? 1 to go on, negative to close. */
-static int judge(struct connection *c)
-{
-    const struct rule *rule = find_rule(c->server, c->in.head.type);
-
-    if (c->in.head.id == 0 || c->in.head.status != 0)
-        return PHR_E_PROTOCOL;
-    c->refusal = refusal_of(c, rule);
-    c->rule = c->refusal == 0 ? rule : NULL;
-    if (c->refusal < 0)
-        frame_in_fini(&c->in); /* its descriptor */
-    if (c->rule) {
-        c->incoming = request_new(c, c->rule);
-        if (!c->incoming)
-            return -ENOMEM;
-    }
-    return 1;
-}
-
-static int hand_over(struct connection *c)
-{
-    struct request *r = give(c->incoming);
-    const struct rule *rule = c->rule;
-    struct server *s = c->server;
-    struct view payload;
-
-    if (!r)
-        r = request_new(c, NULL);
-    if (!r)
-        return -ENOMEM;
-    r->fd = give_fd(c->in.fd);
-    frame_in_init(&c->in);
-    c->has_head = false;
-    c->in_flight++;
-    c->in_bytes += r->payload_bytes;
-    pthread_mutex_lock(&s->lock);
-    r->peer = c->peer;
-    s->open_requests++;
-    pthread_mutex_unlock(&s->lock);
-    if (!rule) {
-        request_reply(r, c->refusal, view_of(NULL, 0));
-        return 1;
-    }
-    payload = view_of(r->payload, r->payload_bytes);
-    rule->handle(s->opts.user, r, payload);
-    return 1;
-}
-
-const struct peer *request_get_peer(const struct request *r)
-{
-    return &r->peer;
-}
-
-enum msg_type request_get_type(const struct request *r)
-{
-    return (enum msg_type)r->type;
-}
-
-void request_set_role(struct request *r, enum ipc_role role, const struct id16 *host)
-{
-    struct server *s = r->connection->server;
-
-    r->peer.role = role;
-    if (host)
-        r->peer.host = *host;
-    pthread_mutex_lock(&s->lock);
-    r->connection->peer.role = r->peer.role;
-    r->connection->peer.host = r->peer.host;
-    pthread_mutex_unlock(&s->lock);
-}
-
-int request_take_fd(struct request *r)
-{
-    return give_fd(r->fd);
-}
-
-bool request_is_wanted(const struct request *r)
-{
-    return atomic_load(&r->connection->is_open);
-}
-
-static struct piece *piece_new(const struct frame_head *head, struct view payload)
-{
-    struct piece *p = malloc(sizeof *p + payload.n);
-
-    if (!p)
-        return NULL;
-    p->next = NULL;
-    if (payload.n)
-        memcpy(p->payload, payload.p, payload.n);
-    frame_out_init(&p->out, head, view_of(p->payload, payload.n), -1);
-    return p;
-}
-
-void request_reply(struct request *r, int status, struct view payload)
-{
-    struct server *s = r->connection->server;
-    struct frame_head head = { .type = r->type, .status = status, .id = r->id };
     bool is_last;
-
-    INVARIANT(status <= 0);
-    if (payload.n > IPC_PAYLOAD_BYTES_MAX) {
-        head.status = PHR_E_LIMIT;
-        payload = view_of(NULL, 0);
-    }
-    head.payload_bytes = (uint32_t)payload.n;
-    r->answer = piece_new(&head, payload); /* without memory the connection is closed */
 
     pthread_mutex_lock(&s->lock);
     if (!s->is_closed) {
@@ -541,8 +249,8 @@ void request_reply(struct request *r, int status, struct view payload)
         else
             s->answered = r;
         s->answered_last = r;
-        pthread_mutex_unlock(&s->lock);
         wake(s);
+        pthread_mutex_unlock(&s->lock);
         return;
     }
     is_last = --s->open_requests == 0;
@@ -576,20 +284,8 @@ void server_push(struct server *s, enum ipc_role role, enum msg_type type, struc
     else
         s->pushes = p;
     s->pushes_last = p;
-    pthread_mutex_unlock(&s->lock);
     wake(s);
-}
-
-static void queue_piece(struct connection *c, struct piece *p)
-{
-    if (c->head == NULL)
-        c->moved_ms = clock_boottime_ms(); /* the stall counts from here */
-    if (c->tail)
-        c->tail->next = p;
-    else
-        c->head = p;
-    c->tail = p;
-    c->out_bytes += p->out.payload.n + FRAME_HEAD_BYTES;
+    pthread_mutex_unlock(&s->lock);
 }
 
 static void send_answer(struct request *r)
@@ -598,14 +294,7 @@ static void send_answer(struct request *r)
 
     c->in_flight--;
     c->in_bytes -= r->payload_bytes;
-    if (atomic_load(&c->is_open)) {
-        if (r->answer)
-            queue_piece(c, give(r->answer));
-        if (c->out_bytes == 0 || c->out_bytes > OUT_BYTES_MAX || write_pieces(c) < 0)
-            shut(c);
-        else
-            rearm(c);
-    }
+    connection_send(c, give(r->answer));
     request_free(r);
 }
 
@@ -614,22 +303,13 @@ static void send_push(struct server *s, const struct push *p)
     struct frame_head head = { .payload_bytes = (uint32_t)p->n, .type = p->type };
 
     for (struct connection *c = s->connections; c; c = c->next) {
-        enum ipc_role role;
         struct piece *piece;
 
-        pthread_mutex_lock(&s->lock);
-        role = c->peer.role;
-        pthread_mutex_unlock(&s->lock);
-        if (role != p->role || !atomic_load(&c->is_open))
+        if (!atomic_load(&c->is_open) || connection_role(c) != p->role)
             continue;
-        piece = piece_new(&head, view_of(p->payload, p->n));
-        if (!piece)
-            continue;
-        queue_piece(c, piece);
-        if (c->out_bytes > OUT_BYTES_MAX || write_pieces(c) < 0)
-            shut(c);
-        else
-            rearm(c);
+        piece = request_make_piece(&head, view_of(p->payload, p->n));
+        if (piece) /* else: a push is a hint */
+            connection_send(c, piece);
     }
 }
 
@@ -661,70 +341,6 @@ static void collect_answers(struct server *s)
     }
 }
 
-static int write_pieces(struct connection *c)
-{
-    while (c->head) {
-        struct piece *p = c->head;
-        size_t before = p->out.at;
-        int rc = frame_out_write(&p->out, c->sock);
-
-        if (p->out.at != before)
-            c->moved_ms = clock_boottime_ms();
-        if (rc <= 0)
-            return rc;
-        c->head = p->next;
-        if (!c->head)
-            c->tail = NULL;
-        c->out_bytes -= p->out.payload.n + FRAME_HEAD_BYTES;
-        free(p);
-    }
-    return 1;
-}
-
-/* SERVER-1: who has enough in flight is not read from. */
-static void rearm(struct connection *c)
-{
-    struct epoll_event ev = { .data.ptr = c };
-    bool may_read = c->in_flight < c->server->opts.in_flight_max && c->in_bytes < IN_BYTES_MAX;
-
-    ev.events = (may_read ? EPOLLIN : 0u) | (c->head ? EPOLLOUT : 0u);
-    if (ev.events == c->events)
-        return;
-    c->events = ev.events;
-    if (epoll_ctl(c->server->epoll_fd, EPOLL_CTL_MOD, c->sock, &ev) < 0)
-        shut(c);
-}
-
-/* Ends the socket; the rest goes with the sweep after the last request (SERVER-4). */
-static void shut(struct connection *c)
-{
-    if (!atomic_load(&c->is_open))
-        return;
-    atomic_store(&c->is_open, false);
-    /* By name: a copy in a child that was forked meanwhile would keep it in the set. */
-    ignored(epoll_ctl(c->server->epoll_fd, EPOLL_CTL_DEL, c->sock, NULL));
-    close(c->sock);
-    c->sock = -1;
-    if (c->server->opts.on_close)
-        c->server->opts.on_close(c->server->opts.user, &c->peer);
-}
-
-static void connection_free(struct connection *c)
-{
-    if (c->sock >= 0)
-        close(c->sock);
-    frame_in_fini(&c->in);
-    if (c->incoming)
-        request_free(c->incoming);
-    while (c->head) {
-        struct piece *p = c->head;
-
-        c->head = p->next;
-        free(p);
-    }
-    free(c);
-}
-
 /* SERVER-2, and the end of connections that nobody holds any more. Never inside a batch of events. */
 static void sweep(struct server *s)
 {
@@ -740,7 +356,7 @@ static void sweep(struct server *s)
 
         if (is_due && atomic_load(&c->is_open) && (is_half || c->head) &&
             now - c->moved_ms > STALL_MS)
-            shut(c);
+            connection_shut(c);
         if (!atomic_load(&c->is_open) && c->in_flight == 0) {
             *at = c->next;
             s->connection_count--;
@@ -763,7 +379,7 @@ void server_close(struct server *s)
     pthread_mutex_unlock(&s->lock);
     collect_answers(s);
     for (struct connection *c = s->connections; c; c = c->next)
-        shut(c);
+        connection_shut(c);
     if (s->listen_fd >= 0)
         close(s->listen_fd);
     if (s->path && lstat(s->path, &st) == 0 && st.st_dev == s->dev && st.st_ino == s->ino)
