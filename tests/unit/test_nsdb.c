@@ -1,0 +1,240 @@
+/* Transactions of namespace.db: what joins, what is undone, what is there after a reopen. */
+#include "check.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "crypto/random.h"
+#include "vault/nsdb_names.h"
+#include "vault/nsdb_outbox.h"
+
+static char dir[64];
+static char path[96];
+static struct nsdb *db;
+static const uint8_t dir_bytes[] = "bytes";
+
+static int setup(void **state)
+{
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/phr-nsdb-XXXXXX");
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(path, sizeof path, "%s/namespace.db", dir);
+    return nsdb_open(path, &db);
+}
+
+static int teardown(void **state)
+{
+    char file[160];
+
+    (void)state;
+    nsdb_close(db);
+    db = NULL;
+    for (int i = 0; i < 3; i++) {
+        static const char *const ends[] = { "", "-wal", "-shm" };
+
+        snprintf(file, sizeof file, "%s%s", path, ends[i]);
+        unlink(file);
+    }
+    return rmdir(dir);
+}
+
+static void reopen(void)
+{
+    nsdb_close(db);
+    CHECK_EQ(nsdb_open(path, &db), 0);
+}
+
+static uint64_t value_of(const char *key)
+{
+    uint64_t v = 0;
+
+    return nsdb_meta_get_u64(db, key, &v) == 0 ? v : 0;
+}
+
+TEST(nsdb__a_rollback_undoes_only_its_own_part_of_a_shared_transaction)
+{
+    UNUSED_STATE;
+
+    CHECK_EQ(nsdb_begin(db), 0);
+    CHECK_EQ(nsdb_meta_put_u64(db, "first", 1), 0);
+    nsdb_commit_soon(db);
+    CHECK_EQ(value_of("first"), 1); /* seen before it is committed */
+    CHECK_EQ(nsdb_begin(db), 0);
+    CHECK(nsdb_is_in_tx(db));
+    CHECK_EQ(nsdb_meta_put_u64(db, "second", 2), 0);
+    nsdb_rollback(db);
+    CHECK_EQ(value_of("first"), 1);
+    CHECK_EQ(value_of("second"), 0);
+    CHECK_EQ(nsdb_begin(db), 0);
+    CHECK_EQ(nsdb_meta_put_u64(db, "third", 3), 0);
+    CHECK_EQ(nsdb_commit(db), 0);
+    reopen();
+    CHECK_EQ(value_of("first"), 1);
+    CHECK_EQ(value_of("second"), 0);
+    CHECK_EQ(value_of("third"), 3);
+}
+
+TEST(nsdb__a_kill_inside_a_transaction_leaves_none_of_it)
+{
+    int status;
+    pid_t pid;
+    UNUSED_STATE;
+
+    nsdb_close(db);
+    db = NULL;
+    pid = fork();
+    if (pid == 0) {
+        if (nsdb_open(path, &db) < 0 || nsdb_begin(db) < 0 ||
+            nsdb_meta_put_u64(db, "done", 1) < 0 || nsdb_commit(db) < 0 || nsdb_begin(db) < 0 ||
+            nsdb_meta_put_u64(db, "half", 1) < 0)
+            _exit(1);
+        raise(SIGKILL);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(nsdb_open(path, &db), 0);
+    CHECK_EQ(value_of("done"), 1);
+    CHECK_EQ(value_of("half"), 0);
+}
+
+TEST(nsdb__what_is_committed_soon_survives_a_kill_after_a_moment)
+{
+    struct timespec moment = { .tv_nsec = 200 * 1000 * 1000 };
+    int status;
+    pid_t pid;
+    UNUSED_STATE;
+
+    nsdb_close(db);
+    db = NULL;
+    pid = fork();
+    if (pid == 0) {
+        if (nsdb_open(path, &db) < 0 || nsdb_begin(db) < 0 || nsdb_meta_put_u64(db, "soon", 7) < 0)
+            _exit(1);
+        nsdb_commit_soon(db);
+        nanosleep(&moment, NULL);
+        raise(SIGKILL);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(nsdb_open(path, &db), 0);
+    CHECK_EQ(value_of("soon"), 7);
+    CHECK_EQ(nsdb_sync(db), 0);
+}
+
+TEST(nsdb__a_statement_in_use_can_be_used_again_inside)
+{
+    struct nsdb_stmt outer;
+    struct name_inode row = { .ino = random_id(), .version = 1 };
+    struct name_inode found;
+    struct nsdb_stmt inner;
+    UNUSED_STATE;
+
+    CHECK_EQ(nsdb_inode_insert(db, &row), 0);
+    CHECK(row.nodeid > 1);
+    CHECK_EQ(nsdb_inode_get(db, row.nodeid, &outer, &found), 0);
+    CHECK_EQ(nsdb_inode_get(db, 1, &inner, &found), 0);
+    CHECK_EQ(found.kind, NODE_ROOT);
+    nsdb_end(&inner);
+    nsdb_end(&outer);
+    CHECK_EQ(nsdb_inode_get(db, 999999, &inner, &found), -ENOENT);
+}
+
+TEST(nsdb__numbers_are_never_used_again)
+{
+    struct name_inode row = { .ino = random_id(), .version = 1, .sealed = { dir_bytes, 3 } };
+    struct name_inode found;
+    struct nsdb_stmt s;
+    uint64_t old;
+    uint64_t fresh;
+    UNUSED_STATE;
+
+    CHECK_EQ(nsdb_inode_insert(db, &row), 0);
+    old = row.nodeid;
+    CHECK_EQ(nsdb_inode_renumber(db, old, &fresh), 0);
+    CHECK(fresh > old);
+    CHECK_EQ(nsdb_inode_get(db, old, &s, &found), -ENOENT);
+    CHECK_EQ(nsdb_inode_find(db, &row.ino, &s, &found), 0);
+    CHECK_EQ(found.nodeid, fresh);
+    CHECK_EQ(found.sealed.n, 3);
+    nsdb_end(&s);
+    CHECK_EQ(nsdb_inode_delete(db, fresh), 0);
+    reopen();
+    row.nodeid = 0;
+    row.ino = random_id();
+    CHECK_EQ(nsdb_inode_insert(db, &row), 0);
+    CHECK(row.nodeid > fresh);
+}
+
+TEST(nsdb__a_name_has_one_row_in_a_directory)
+{
+    struct name_dentry d = {
+        .row = random_id(), .parent = random_id(), .tag = random_id(), .class_id = random_id(), .version = 1
+    };
+    struct name_dentry found;
+    struct nsdb_stmt s;
+    bool empty = true;
+    uint32_t n = 0;
+    UNUSED_STATE;
+
+    CHECK_EQ(nsdb_dentry_insert(db, &d), 0);
+    d.row = random_id();
+    d.cookie = 0;
+    CHECK_EQ(nsdb_dentry_insert(db, &d), -EEXIST);
+    CHECK_EQ(nsdb_dentry_find(db, &d.parent, &d.tag, &s, &found), 0);
+    CHECK(!found.is_opened);
+    nsdb_end(&s);
+    found.child = random_id();
+    CHECK_EQ(nsdb_dentry_set_child(db, found.cookie, &found.child, 4), 0);
+    CHECK_EQ(nsdb_dentry_count_links(db, &found.child, &n), 0);
+    CHECK_EQ(n, 1);
+    CHECK_EQ(nsdb_dentry_count_dirs(db, &d.parent, &n), 0);
+    CHECK_EQ(n, 1);
+    CHECK_EQ(nsdb_dentry_is_empty(db, &d.parent, &empty), 0);
+    CHECK(!empty);
+    CHECK_EQ(nsdb_dentry_delete(db, &found.row), 0);
+    CHECK_EQ(nsdb_dentry_is_empty(db, &d.parent, &empty), 0);
+    CHECK(empty);
+}
+
+TEST(nsdb__op_numbers_rise_also_when_ops_are_dropped)
+{
+    struct outbox_row row = {
+        .patient = random_id(), .writer = random_id(), .lane = OP_LANE_META, .n = 41, .op = { dir_bytes, 4 }
+    };
+    uint64_t n = 0;
+    UNUSED_STATE;
+
+    random_fill(row.hash.b, sizeof row.hash.b);
+    CHECK_EQ(nsdb_outbox_add(db, &row), 0);
+    CHECK_EQ(nsdb_op_n_load(db, &row.writer, OP_LANE_META, 7, &n), 0);
+    CHECK_EQ(n, 41);
+    CHECK_EQ(nsdb_op_n_keep(db, &row.patient), 0);
+    CHECK_EQ(nsdb_outbox_delete_meta(db, &row.patient), 0);
+    CHECK_EQ(nsdb_op_n_load(db, &row.writer, OP_LANE_META, 7, &n), 0);
+    CHECK_EQ(n, 41);
+    CHECK_EQ(nsdb_op_n_load(db, &row.writer, OP_LANE_SEAL, 0, &n), 0);
+    CHECK_EQ(n, (uint64_t)OP_LANE_SEAL << 56);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        UNIT(nsdb__a_rollback_undoes_only_its_own_part_of_a_shared_transaction),
+        UNIT(nsdb__a_kill_inside_a_transaction_leaves_none_of_it),
+        UNIT(nsdb__what_is_committed_soon_survives_a_kill_after_a_moment),
+        UNIT(nsdb__a_statement_in_use_can_be_used_again_inside),
+        UNIT(nsdb__numbers_are_never_used_again),
+        UNIT(nsdb__a_name_has_one_row_in_a_directory),
+        UNIT(nsdb__op_numbers_rise_also_when_ops_are_dropped),
+    };
+
+    if (secret_arena_open() < 0)
+        return 1;
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
