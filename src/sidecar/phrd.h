@@ -50,9 +50,13 @@ struct phrd {
 int phrd_new(const struct phrd_options *options, struct phrd **out_phrd) PHR_MUST_CHECK;
 void phrd_free(struct phrd *p);
 SCOPED_HANDLE(struct phrd, phrd_free)
-/* --init: directories, SRS key, card request. */
+/* Says on stderr what went wrong; rc again. */
+int phrd_say(int rc, const char *what);
+/* In phrd_home.c. --init: directories, SRS key, card request. */
 int phrd_init_home(struct phrd *p) PHR_MUST_CHECK;
-/* Lock, user, store, sandbox; then databases, SRS, socket. */
+/* Directories, user, lock, store, sandbox. */
+int phrd_enter_home(struct phrd *p) PHR_MUST_CHECK;
+/* Enters its home; then databases, SRS, socket. */
 int phrd_open(struct phrd *p) PHR_MUST_CHECK;
 /* Hands the transport what srs.db knows to be missing in the bucket. */
 void phrd_redrive(struct phrd *p);
