@@ -36,3 +36,15 @@ void harden_raise_files(unsigned long max)
     lim.rlim_cur = lim.rlim_max < max ? lim.rlim_max : max;
     ignored(setrlimit(RLIMIT_NOFILE, &lim)); /* fewer files at once, nothing else */
 }
+
+void harden_raise_memlock(unsigned long bytes)
+{
+    struct rlimit lim;
+
+    if (getrlimit(RLIMIT_MEMLOCK, &lim) < 0 || lim.rlim_cur >= bytes)
+        return;
+    lim.rlim_cur = bytes;
+    if (lim.rlim_max < bytes)
+        lim.rlim_max = bytes;
+    ignored(setrlimit(RLIMIT_MEMLOCK, &lim)); /* the arena says so when it is too little */
+}

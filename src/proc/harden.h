@@ -13,5 +13,7 @@ int harden_process(void) PHR_MUST_CHECK;
 int harden_no_new_privs(void) PHR_MUST_CHECK;
 /* As many descriptors as the hard limit allows, at most max. */
 void harden_raise_files(unsigned long max);
+/* The same for locked memory; root raises the hard limit too, for the user it becomes. */
+void harden_raise_memlock(unsigned long bytes);
 
 #endif

@@ -11,7 +11,12 @@
 #include "sidecar/phrd.h"
 #include "sidecar/rebuild.h"
 
-enum { FILES_MAX = 65536, OPTION_INIT = 256, OPTION_REBUILD };
+enum {
+    FILES_MAX = 65536,
+    MEMLOCK_BYTES = 16 * 1024 * 1024, /* the arena, and what libsodium rounds it to */
+    OPTION_INIT = 256,
+    OPTION_REBUILD
+};
 
 static const char usage[] =
     "usage: phrd [--config FILE] [--foreground]\n"
@@ -42,6 +47,7 @@ int main(int argc, char *argv[])
 
     if (rc <= 0)
         return rc == 0 ? EXIT_SUCCESS : phr_err_exit(PHR_E_USAGE);
+    harden_raise_memlock(MEMLOCK_BYTES);
     rc = harden_process(); /* no cores, no tracing */
     if (rc == 0)
         rc = phrd_new(&options, &p); /* phr.conf */

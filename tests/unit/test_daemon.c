@@ -112,6 +112,25 @@ TEST(harden__no_core_no_tracing_no_new_privileges)
     CHECK_EQ(exit_of(check_hardened, -1), 0);
 }
 
+static void check_memlock(int pipe_fd)
+{
+    struct rlimit lim = { 64 * 1024, 64 * 1024 };
+
+    (void)pipe_fd;
+    if (setrlimit(RLIMIT_MEMLOCK, &lim) < 0)
+        _exit(1);
+    harden_raise_memlock(1024 * 1024);
+    if (getrlimit(RLIMIT_MEMLOCK, &lim) < 0)
+        _exit(2);
+    _exit(lim.rlim_cur == (geteuid() == 0 ? 1024 * 1024 : 64 * 1024) ? 0 : 3);
+}
+
+TEST(harden__root_raises_the_limit_of_locked_memory)
+{
+    UNUSED_STATE;
+    CHECK_EQ(exit_of(check_memlock, -1), 0);
+}
+
 static void drop_to_nobody(int pipe_fd)
 {
     (void)pipe_fd;
@@ -161,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNIT(daemon__whoever_waits_gets_the_true_status),
         UNIT(harden__no_core_no_tracing_no_new_privileges),
+        UNIT(harden__root_raises_the_limit_of_locked_memory),
         UNIT(privs__there_is_no_way_back),
         UNIT(signal__is_something_to_read),
     };
