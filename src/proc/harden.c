@@ -40,11 +40,14 @@ void harden_raise_files(unsigned long max)
 void harden_raise_memlock(unsigned long bytes)
 {
     struct rlimit lim;
+    struct rlimit wanted = { bytes, bytes };
 
     if (getrlimit(RLIMIT_MEMLOCK, &lim) < 0 || lim.rlim_cur >= bytes)
         return;
-    lim.rlim_cur = bytes;
-    if (lim.rlim_max < bytes)
-        lim.rlim_max = bytes;
+    if (lim.rlim_max >= bytes)
+        wanted.rlim_max = lim.rlim_max;
+    if (setrlimit(RLIMIT_MEMLOCK, &wanted) == 0)
+        return;
+    lim.rlim_cur = lim.rlim_max; /* not ours to raise further */
     ignored(setrlimit(RLIMIT_MEMLOCK, &lim)); /* the arena says so when it is too little */
 }

@@ -114,18 +114,24 @@ TEST(harden__no_core_no_tracing_no_new_privileges)
 
 static void check_memlock(int pipe_fd)
 {
-    struct rlimit lim = { 64 * 1024, 64 * 1024 };
+    const struct rlimit little = { 32 * 1024, 64 * 1024 };
+    const struct rlimit more = { 1024 * 1024, 1024 * 1024 };
+    struct rlimit lim;
+    bool may_raise;
 
     (void)pipe_fd;
-    if (setrlimit(RLIMIT_MEMLOCK, &lim) < 0)
+    if (setrlimit(RLIMIT_MEMLOCK, &little) < 0)
         _exit(1);
+    may_raise = setrlimit(RLIMIT_MEMLOCK, &more) == 0; /* root in a container may not */
+    if (may_raise && setrlimit(RLIMIT_MEMLOCK, &little) < 0)
+        _exit(2);
     harden_raise_memlock(1024 * 1024);
     if (getrlimit(RLIMIT_MEMLOCK, &lim) < 0)
-        _exit(2);
-    _exit(lim.rlim_cur == (geteuid() == 0 ? 1024 * 1024 : 64 * 1024) ? 0 : 3);
+        _exit(3);
+    _exit(lim.rlim_cur == (may_raise ? more.rlim_cur : little.rlim_max) ? 0 : 4);
 }
 
-TEST(harden__root_raises_the_limit_of_locked_memory)
+TEST(harden__raises_the_limit_of_locked_memory_as_far_as_it_may)
 {
     UNUSED_STATE;
     CHECK_EQ(exit_of(check_memlock, -1), 0);
@@ -180,7 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNIT(daemon__whoever_waits_gets_the_true_status),
         UNIT(harden__no_core_no_tracing_no_new_privileges),
-        UNIT(harden__root_raises_the_limit_of_locked_memory),
+        UNIT(harden__raises_the_limit_of_locked_memory_as_far_as_it_may),
         UNIT(privs__there_is_no_way_back),
         UNIT(signal__is_something_to_read),
     };
