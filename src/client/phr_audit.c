@@ -69,12 +69,10 @@ static bool is_wanted(const struct showing *s, const struct event *e)
             (w->outcome == PHR_AUDIT_OK) == (e->outcome == 0));
 }
 
-/* What a program does many times over; grants, revocations and logins always stand alone. */
+/* What a program does to many files at a time; grants, revocations, logins stand alone. */
 static bool is_access(enum event_type t)
 {
-    return t == EVENT_OPEN || t == EVENT_RELEASE || t == EVENT_RELEASE_AHEAD ||
-           t == EVENT_RELEASE_NAMES || t == EVENT_RENEW || t == EVENT_WRITE ||
-           t == EVENT_DENIED;
+    return (t >= EVENT_OPEN && t <= EVENT_DENIED) || t == EVENT_EXPORT;
 }
 
 static bool is_like(const struct item *a, const struct item *b)
