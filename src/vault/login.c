@@ -8,6 +8,7 @@
 #include "vault/lease.h"
 #include "vault/names.h"
 #include "vault/notify.h"
+#include "vault/pool.h"
 #include "vault/rebase.h"
 #include "vault/spool.h"
 #include "vault/worker.h"
@@ -154,6 +155,7 @@ int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed)
     }
     note_session(v, EVENT_LOGOUT, uid, s);
     drop_session(v, s);
+    pool_forget(v->pool);
     nsdb_unlock(v->db);
     notify_names(v);
     worker_push_now(v);

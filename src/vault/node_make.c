@@ -11,6 +11,7 @@
 #include "vault/lease.h"
 #include "vault/names.h"
 #include "vault/node.h"
+#include "vault/pool.h"
 #include "vault/spool.h"
 
 static const char acl_access_name[] = "system.posix_acl_access";
@@ -68,6 +69,11 @@ static int prepare_header(struct make *m)
     nsdb_unlock(m->v->db);
     if (rc < 0)
         return rc;
+    m->keys = pool_take(m->v->pool, &m->ctx, &a);
+    if (m->keys) {
+        m->ino = m->keys->ctx.file;
+        return 0;
+    }
     return header_new(&m->ctx, &a, &m->ino, 1, header_new_fk_gen(m->ctx.epoch, 0), &m->keys);
 }
 

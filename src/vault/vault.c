@@ -26,6 +26,7 @@
 #include "vault/lease.h"
 #include "vault/names.h"
 #include "vault/notify.h"
+#include "vault/pool.h"
 #include "vault/session.h"
 #include "vault/spool.h"
 #include "vault/worker.h"
@@ -254,6 +255,8 @@ static int open_parts(struct vault *v)
     if (rc == 0)
         rc = notify_open(v, &v->notify);
     if (rc == 0)
+        rc = pool_open(&v->pool);
+    if (rc == 0)
         rc = contents_open(v, v->dir_fd, &v->contents);
     if (rc < 0)
         return rc;
@@ -322,6 +325,7 @@ void vault_close(struct vault *v)
         note_mount(v, EVENT_UMOUNT);
     notify_close(v->notify);
     v->notify = NULL;
+    pool_close(v->pool);
     lease_close(v);
     touch_close(v);
     session_free_all(v);

@@ -20,6 +20,7 @@ struct notify;
 struct worker;
 struct lease;
 struct touch;
+struct pool;
 
 struct vault {
     struct vault_opts opts; /* fixed; config is the caller's */
@@ -39,6 +40,7 @@ struct vault {
     struct spool *spool;
     struct notify *notify;
     struct worker *worker;
+    struct pool *pool;
 
     struct identity *identities; /* names lock */
     struct session *sessions;    /* names lock */
