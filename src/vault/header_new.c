@@ -1,4 +1,4 @@
-/* Headers made here. The generation of a key tells the epoch it was made in (STORAGE: re-key on next write). */
+/* Headers made here. A key generation tells the epoch it was made in (STORAGE: re-key on next write). */
 #include "vault/header_new.h"
 
 #include <string.h>
