@@ -166,16 +166,16 @@ static int add_sockets(scmp_filter_ctx ctx, enum sandbox_profile profile)
 
     if (profile == SANDBOX_MOUNT)
         return seccomp_rule_add(ctx, refuse, SCMP_SYS(socket), 1,
-                                SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+                                SCMP_A0(SCMP_CMP_NE, AF_UNIX, 0));
     /* The resolver asks netlink which addresses this machine has. */
     for (unsigned family = 0; family < AF_NETLINK && rc == 0; family++) {
         if (family == AF_UNIX || family == AF_INET || family == AF_INET6)
             continue;
-        rc = seccomp_rule_add(ctx, refuse, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, family));
+        rc = seccomp_rule_add(ctx, refuse, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, family, 0));
     }
     if (rc == 0)
         rc = seccomp_rule_add(ctx, refuse, SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+                              SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0));
     return rc;
 }
 

@@ -27,8 +27,8 @@ enum statement {
 static const char *const sql[STATEMENT_COUNT] = {
     [FIND] = "SELECT key, kind, state, attempts, reason, words, at_s FROM item WHERE key = ?1",
     [NOTE] = "INSERT OR REPLACE INTO item VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    [EACH] = "SELECT key, kind, state, attempts, reason, words, at_s, body FROM item"
-             " WHERE state = ?1 ORDER BY at_s LIMIT ?2",
+    [EACH] = ("SELECT key, kind, state, attempts, reason, words, at_s, body FROM item"
+              " WHERE state = ?1 ORDER BY at_s LIMIT ?2"),
     [COUNT] = "SELECT count(*) FROM item WHERE state = ?1",
     [UNPARK] = "UPDATE item SET state = 0, attempts = 0 WHERE state = 2",
     [META_GET] = "SELECT value FROM meta WHERE name = ?1",
