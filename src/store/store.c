@@ -221,6 +221,12 @@ int store_check_room(struct store *s, uint64_t bytes)
     return -ENOSPC;
 }
 
+int64_t store_get_room(struct store *s)
+{
+    room_refresh(s, clock_boottime_ms());
+    return atomic_load(&s->room_bytes);
+}
+
 bool store_is_low(struct store *s)
 {
     return store_check_room(s, 0) < 0;

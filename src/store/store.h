@@ -21,6 +21,8 @@ void store_close(struct store *s);
 /* -ENOSPC when writing that much would pass the floor. From memory, refreshed every 100 ms. */
 int store_check_room(struct store *s, uint64_t bytes) PHR_MUST_CHECK;
 bool store_is_low(struct store *s);
+/* Bytes above the floor, as they are now; negative below it. */
+int64_t store_get_room(struct store *s);
 
 /* Number of the next container: all existing ones are below it. */
 uint64_t store_get_next(struct store *s);

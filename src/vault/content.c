@@ -68,6 +68,7 @@ int contents_open(struct vault *v, int vault_fd, struct contents **out_contents)
     pthread_mutex_init(&c->scratch_lock, NULL);
     pthread_mutex_init(&c->wake_lock, NULL);
     pthread_cond_init(&c->wake, NULL);
+    pthread_cond_init(&c->synced, NULL);
     c->bucket_count = BUCKETS_MIN;
     c->buckets = calloc(c->bucket_count, sizeof(struct content *));
     rc = c->buckets ? read_boot_id(&c->boot_id) : -ENOMEM;
@@ -148,6 +149,7 @@ void contents_close(struct contents *c)
     pthread_mutex_destroy(&c->scratch_lock);
     pthread_mutex_destroy(&c->wake_lock);
     pthread_cond_destroy(&c->wake);
+    pthread_cond_destroy(&c->synced);
     free(c);
 }
 

@@ -13,7 +13,7 @@
 struct contents;
 
 /* Opens data/ below vault_fd, recovers dirty files as far as it can without keys, starts the
-   syncer (<= 1 s) and the sealer. Keys come later: contents_login tries what waited for them. */
+   syncer (<= 1 s) and the sealer. Keys come later: contents_kick tries what waited for them. */
 int contents_open(struct vault *v, int vault_fd, struct contents **out_contents) PHR_MUST_CHECK;
 /* The sealer stops, nothing more is asked of the link: before link_close. NULL is fine. */
 void contents_stop(struct contents *c);

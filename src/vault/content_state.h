@@ -95,6 +95,8 @@ struct content {
     struct content *next_unsynced;
 
     pthread_mutex_t sync_lock; /* one fsync at a time; before lock */
+    _Atomic bool is_syncing;   /* set under lock, cleared under contents->lock: the syncer has
+                                  taken what was touched */
 
     pthread_rwlock_t lock; /* all below */
     bool is_loaded;
@@ -155,15 +157,18 @@ struct contents {
     struct store *store;
     struct id16 boot_id;
     uint64_t first_number; /* containers of earlier runs are below */
+    uint64_t evict_at;         /* pass_lock: node from which room is made next */
+    _Atomic uint64_t evict_ms; /* last look */
 
     pthread_mutex_t lock; /* leaf: table and lists */
     struct content **buckets;
     size_t bucket_count; /* a power of two */
     size_t content_count;
     struct content *unsynced;
+    pthread_cond_t synced; /* with lock: some is_syncing was cleared */
     struct freed_row *freed;
 
-    pthread_mutex_t pass_lock; /* before every sync_lock: one pass at a time */
+    pthread_mutex_t pass_lock; /* before every content lock: one pass at a time */
     pthread_mutex_t strip_lock; /* leaf */
     struct strip *strips[STRIPS_MAX];
     size_t strip_count;
@@ -319,6 +324,9 @@ int content_seek(struct content *ct, uint64_t offset, bool want_data, uint64_t *
 void contents_free_dropped(struct contents *cs, struct freed_row *list); /* takes the list */
 void contents_sweep(struct contents *cs);      /* containers of an earlier run that no row names */
 void contents_mark_clean(struct contents *cs); /* every container is named: nothing to sweep */
+
+/* content_evict.c; the syncer's thread. Local copies of confirmed objects go when room is short. */
+void contents_evict(struct contents *cs);
 
 /* content_sync.c */
 int content_begin_change(struct content *ct) PHR_MUST_CHECK; /* lock for writing */

@@ -200,6 +200,14 @@ static void point_done(struct sync_point *p)
     p->is_whole = false;
 }
 
+static void wait_for_syncer(struct content *ct)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&ct->cs->lock);
+
+    while (ct->is_syncing)
+        pthread_cond_wait(&ct->cs->synced, &ct->cs->lock);
+}
+
 int content_fsync(struct content *ct)
 {
     scoped(unlock) pthread_mutex_t *held = lock(&ct->sync_lock);
@@ -208,6 +216,11 @@ int content_fsync(struct content *ct)
     int rc;
 
     pthread_rwlock_wrlock(&ct->lock);
+    while (ct->is_syncing) { /* what the syncer took is not among the touched any more */
+        pthread_rwlock_unlock(&ct->lock);
+        wait_for_syncer(ct);
+        pthread_rwlock_wrlock(&ct->lock);
+    }
     rc = ct->is_loaded ? content_flush(ct, false) : 0;
     if (rc == 0)
         rc = point_take(ct, &p);
@@ -280,7 +293,7 @@ static struct content *pop_unsynced(struct contents *cs, struct content **io_lis
     return ct;
 }
 
-/* ct->sync_lock held. NULL: no memory, the next pass tries. */
+/* NULL: no memory, the next pass tries. */
 static struct sync_point *take_point(struct content *ct)
 {
     struct sync_point *p = calloc(1, sizeof *p);
@@ -292,6 +305,7 @@ static struct sync_point *take_point(struct content *ct)
     pthread_rwlock_wrlock(&ct->lock);
     p->rc = ct->is_retired ? -ESTALE : point_take(ct, p);
     p->ct = ct;
+    ct->is_syncing = true;
     pthread_rwlock_unlock(&ct->lock);
     return p;
 }
@@ -320,10 +334,24 @@ static void sync_points(struct contents *cs, struct sync_point **points, size_t 
                 sync_containers(cs->store, points[i]->touched, points[i]->count);
 }
 
-/*
- * A handful of files at a time, with their sync_locks held: an fsync that finds nothing touched
- * relies on what is under way here. Only this thread holds several.
- */
+/* An fsync of this file may go on. What could not be synced is the file's again before. */
+static void end_sync(struct sync_point *p)
+{
+    struct content *ct = p->ct;
+
+    if (p->rc < 0) {
+        pthread_rwlock_wrlock(&ct->lock);
+        point_give_back(p);
+        p->count = 0;
+        pthread_rwlock_unlock(&ct->lock);
+    }
+    pthread_mutex_lock(&ct->cs->lock);
+    ct->is_syncing = false;
+    pthread_cond_broadcast(&ct->cs->synced);
+    pthread_mutex_unlock(&ct->cs->lock);
+}
+
+/* A handful of files at a time: an fsync waits for no more than these. */
 static struct sync_point *take_points(struct contents *cs, struct content *list)
 {
     struct sync_point *points = NULL;
@@ -335,18 +363,15 @@ static struct sync_point *take_points(struct contents *cs, struct content *list)
         while (list && count < SYNC_FILES_AT_A_TIME) {
             struct content *ct = pop_unsynced(cs, &list);
 
-            pthread_mutex_lock(&ct->sync_lock);
             some[count] = take_point(ct);
-            if (some[count]) {
+            if (some[count])
                 count++;
-                continue;
-            }
-            pthread_mutex_unlock(&ct->sync_lock);
-            content_release(ct);
+            else
+                content_release(ct);
         }
         sync_points(cs, some, count);
         for (size_t i = 0; i < count; i++) {
-            pthread_mutex_unlock(&some[i]->ct->sync_lock);
+            end_sync(some[i]);
             some[i]->next = points;
             points = some[i];
         }
@@ -435,6 +460,7 @@ static void *syncer_main(void *arg)
             break;
         pthread_mutex_unlock(&cs->wake_lock);
         contents_sync_pass(cs);
+        contents_evict(cs);
         pthread_mutex_lock(&cs->wake_lock);
     }
     pthread_mutex_unlock(&cs->wake_lock);

@@ -21,6 +21,8 @@ struct access {
     atomic_uint refs;
 };
 
+uint64_t fake_store_bytes_max;
+
 struct id16 fake_file_id(uint64_t nodeid)
 {
     struct id16 id = { { 'f', 'i', 'l', 'e' } };
@@ -41,6 +43,7 @@ int fake_vault_open(const char *dir, struct vault **out_vault)
     v->config.seal_delay_ms = 3600 * 1000; /* tests seal when they want to */
     v->config.temp_age_ms = 3600 * 1000;
     v->config.floor_bytes = 1024 * 1024;
+    v->config.store_bytes_max = fake_store_bytes_max;
     v->device_key = secret_alloc(32);
     memset(v->device_key, 7, 32);
     v->next_op = 1;

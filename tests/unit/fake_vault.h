@@ -47,7 +47,9 @@ struct vault {
     bool is_link_down;
 };
 
-/* dir is made when missing; config: small delays unless changed before. */
+/* store_bytes_max of the vaults that are opened from now on. */
+extern uint64_t fake_store_bytes_max;
+/* dir is made when missing; config: nothing is sealed by itself. */
 int fake_vault_open(const char *dir, struct vault **out_vault) PHR_MUST_CHECK;
 void fake_vault_close(struct vault *v);
 /* As after a crash: nothing is flushed, memory is given back. Only where no thread works. */

@@ -260,6 +260,60 @@ TEST(sealer__waits_for_a_login_and_for_the_store)
     close_vault(v, 0);
 }
 
+/* S-7: what the store has confirmed is given up when there is no room, and comes back. */
+TEST(sealer__local_copies_make_room_and_are_fetched_again)
+{
+    struct vault *v;
+    struct class_ctx ctx = { .epoch = 1 };
+    struct file *f = NULL;
+    struct timespec pause = { .tv_nsec = 100 * 1000 * 1000 };
+    uint8_t *want;
+    uint8_t *have;
+    size_t n = 0;
+    uint64_t bytes = 0;
+
+    UNUSED_STATE;
+    fake_store_bytes_max = 1;
+    v = open_vault(0);
+    fake_store_bytes_max = 0;
+    CHECK_EQ(fake_create(v, 600, &f), 0);
+    put(f, 0, 5 << 20, 1);
+    CHECK_EQ(file_flush(f), 0);
+    file_release(f);
+    wait_sealed(v, 0, 0);
+    want = read_all(v, 600, &n);
+    v->contents->evict_ms = 0;
+    contents_sync_pass(v->contents);
+    contents_evict(v->contents); /* sealed, but the ledger has not said so: it stays */
+    v->object_count = 0;
+    have = read_all(v, 600, &n);
+    CHECK_BYTES(have, want, n);
+    free(have);
+    v->object_count = 3; /* two segments and the manifest */
+    CHECK_EQ(nsdb_begin(v->db), 0);
+    CHECK_EQ(contents_apply_seal(v->contents, 600, &ctx, &last_seal(v, 600)->seal), 0);
+    CHECK_EQ(nsdb_commit(v->db), 0);
+    for (int i = 0; i < 100; i++) {
+        nanosleep(&pause, NULL);
+        contents_sync_pass(v->contents);
+        v->contents->evict_ms = 0;
+        contents_evict(v->contents);
+        contents_sync_pass(v->contents);
+        contents_sync_pass(v->contents);
+        store_free_wait(v->contents->store);
+        bytes = 0;
+        if (container_get_bytes(v->contents->store, CONTAINER_SEGMENT | 1 << 2, &bytes) ==
+            -ENOENT)
+            break;
+    }
+    CHECK_EQ(bytes, 0);
+    have = read_all(v, 600, &n);
+    CHECK_BYTES(have, want, n);
+    free(want);
+    free(have);
+    close_vault(v, 0);
+}
+
 TEST(sealer__a_logout_writes_everything_and_the_next_open_reads_it)
 {
     struct vault *v = open_vault(0);
@@ -289,6 +343,7 @@ int main(void)
         UNIT(sealer__merges_overlay_holes_and_cuts),
         UNIT(sealer__writers_never_change_what_is_sealed),
         UNIT(sealer__waits_for_a_login_and_for_the_store),
+        UNIT(sealer__local_copies_make_room_and_are_fetched_again),
         UNIT(sealer__a_logout_writes_everything_and_the_next_open_reads_it),
     };
 
