@@ -376,6 +376,7 @@ void server_close(struct server *s)
         return;
     pthread_mutex_lock(&s->lock);
     s->is_closed = true;
+    s->open_requests++; /* ours: a late answer does not free the server under this function */
     pthread_mutex_unlock(&s->lock);
     collect_answers(s);
     for (struct connection *c = s->connections; c; c = c->next)
@@ -386,7 +387,7 @@ void server_close(struct server *s)
         ignored(unlink(s->path)); /* the next server clears it as well */
     s->listen_fd = -1;
     pthread_mutex_lock(&s->lock);
-    is_idle = s->open_requests == 0;
+    is_idle = --s->open_requests == 0;
     pthread_mutex_unlock(&s->lock);
     if (is_idle)
         server_free(s);
