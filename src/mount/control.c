@@ -10,12 +10,13 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "ipc/server.h"
 #include "mount/ctlpath.h"
 
 enum { CONNECTIONS_MAX = 64, IN_FLIGHT_MAX = 4, JOBS_MAX = 16 };
-enum { SYNC_MS_MAX = 24 * 3600 * 1000 };
+enum { SYNC_MS_MAX = 24 * 3600 * 1000, SYNC_SLICE_MS = 500 };
 
 struct control {
     struct mountpoint *mount;
@@ -284,6 +285,37 @@ static void on_status(void *user, struct request *req, struct view payload)
         fail(req, -ENOMEM);
 }
 
+static bool may_go_on(struct job *j)
+{
+    struct control *c = j->control;
+    scoped(unlock) pthread_mutex_t *held = lock(&c->lock);
+
+    (void)held;
+    return !c->is_closing && request_is_wanted(j->req);
+}
+
+static bool is_empty(const struct vault_backlog *b)
+{
+    return b->ops == 0 && b->unsealed == 0 && b->objects == 0;
+}
+
+/* In slices: neither an unmount nor a caller who has gone waits for the end of a day-long sync. */
+static int sync_slices(struct job *j, uint32_t timeout_ms, struct vault_backlog *out_left)
+{
+    uint64_t end = clock_boottime_ms() + timeout_ms;
+    int rc;
+
+    for (;;) {
+        uint64_t now = clock_boottime_ms();
+        uint64_t left_ms = end > now ? end - now : 0;
+
+        rc = vault_sync(j->control->mount->vault,
+                        left_ms < SYNC_SLICE_MS ? (uint32_t)left_ms : SYNC_SLICE_MS, out_left);
+        if (rc < 0 || left_ms <= SYNC_SLICE_MS || is_empty(out_left) || !may_go_on(j))
+            return rc;
+    }
+}
+
 static void run_sync(struct job *j)
 {
     struct reader r = reader_over(j->payload);
@@ -293,8 +325,8 @@ static void run_sync(struct job *j)
     int rc = PHR_E_PROTOCOL;
 
     if (reader_done(&r) && timeout_ms <= SYNC_MS_MAX)
-        rc = vault_sync(j->control->mount->vault, timeout_ms, &left);
-    if (rc < 0 && rc != PHR_E_TIMEOUT) {
+        rc = sync_slices(j, timeout_ms, &left);
+    if (rc < 0) {
         fail(j->req, rc);
         return;
     }

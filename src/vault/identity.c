@@ -10,6 +10,7 @@
 #include "crypto/seal.h"
 #include "vault/nsdb_ledger.h"
 #include "vault/nsdb_outbox.h"
+#include "vault/worker.h"
 
 static int check_anchors(const struct vault *v, const struct keyring *ring);
 static int check_pins(struct vault *v, const struct keyring *ring);
@@ -81,7 +82,7 @@ static int check_pins(struct vault *v, const struct keyring *ring)
             continue; /* not fetched yet: nothing that could be older */
         if (rc < 0)
             return rc;
-        if (seq < pin->seq && v->link && link_is_up(v->link))
+        if (seq < pin->seq && worker_is_fresh(v))
             return PHR_E_ROLLBACK;
         if (seq == pin->seq && !digest_equal(&leaf, &pin->leaf))
             return PHR_E_FORK;

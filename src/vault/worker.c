@@ -62,7 +62,8 @@ struct worker {
     bool wants_list;      /* lock */
     bool wants_push;      /* lock */
     bool wants_settle;    /* lock */
-    bool is_fresh;        /* lock: lists were fetched since the link came up */
+    bool is_fresh;        /* lock: all was fetched since the link came up */
+    bool was_listed;      /* lock: the server's list is known since then */
     struct patient_work *patients; /* lock for the list and wants_fetch */
     uint64_t tick_ms;     /* worker */
     uint64_t sign_ms;     /* worker */
@@ -155,6 +156,7 @@ void worker_on_up(struct vault *v)
     w->wants_list = true;
     w->wants_push = true;
     w->is_fresh = false;
+    w->was_listed = false;
     pthread_cond_broadcast(&w->wake);
     pthread_mutex_unlock(&w->lock);
 }
@@ -227,6 +229,16 @@ void worker_wait_fresh(struct vault *v, uint32_t timeout_ms)
         if (pthread_cond_timedwait(&w->done, &w->lock, &until) != 0)
             break;
     pthread_mutex_unlock(&w->lock);
+}
+
+bool worker_is_fresh(struct vault *v)
+{
+    bool fresh;
+
+    pthread_mutex_lock(&v->worker->lock);
+    fresh = v->worker->is_fresh;
+    pthread_mutex_unlock(&v->worker->lock);
+    return fresh;
 }
 
 void worker_wait_round(struct vault *v, uint32_t timeout_ms)
@@ -665,6 +677,21 @@ static void fetch_wanted(struct worker *w)
     }
 }
 
+/* Every ledger that the server listed has been applied once. */
+static void note_fresh(struct worker *w)
+{
+    bool waits = false;
+
+    pthread_mutex_lock(&w->lock);
+    for (const struct patient_work *p = w->patients; p; p = p->next)
+        waits |= p->wants_fetch && !p->is_contradicted;
+    if (w->was_listed && !w->is_fresh && !waits) {
+        w->is_fresh = true;
+        pthread_cond_broadcast(&w->done);
+    }
+    pthread_mutex_unlock(&w->lock);
+}
+
 static void online_round(struct worker *w, bool list, bool push)
 {
     if (list && list_ledgers(w) < 0) {
@@ -674,10 +701,10 @@ static void online_round(struct worker *w, bool list, bool push)
     fetch_wanted(w);
     if (list) {
         pthread_mutex_lock(&w->lock);
-        w->is_fresh = true;
-        pthread_cond_broadcast(&w->done);
+        w->was_listed = true;
         pthread_mutex_unlock(&w->lock);
     }
+    note_fresh(w);
     push_all(w, push ? 0 : HOLD_MS);
     if (w->audit_pause_ms <= clock_boottime_ms() &&
         (push_spool(w->v, false) < 0 || push_spool(w->v, true) < 0))

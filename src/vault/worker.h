@@ -22,6 +22,8 @@ void worker_push_now(struct vault *v);
 void worker_names_changed(struct vault *v);
 /* Waits until the ledgers of all patients were fetched once since the link came up, at most timeout_ms. */
 void worker_wait_fresh(struct vault *v, uint32_t timeout_ms);
+/* All ledgers are as the server says; only then is an older head than a pin a roll-back. */
+bool worker_is_fresh(struct vault *v);
 /* The whole of what a sync or a logout wants signed and sent; returns at once. */
 void worker_kick(struct vault *v);
 

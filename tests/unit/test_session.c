@@ -286,6 +286,12 @@ TEST(session__foreign_anchors_are_refused)
     k->card[20] ^= 1;
     CHECK(vault_login(m.v, 4000, k, PURPOSE_TREAT, &user) < 0);
     CHECK_EQ(vault_login(m.v, OWNER_UID, bed_keyring(&bed, &bed.realm.reader), PURPOSE_TREAT, &user), PHR_E_BUSY);
+    /* A keyring that has seen more of a ledger than the server shows, or something else. */
+    struct keyring_pin pin = { .patient = bed.realm.patient, .seq = 1000000 };
+
+    k = bed_keyring(&bed, &bed.realm.reader);
+    CHECK_EQ(keyring_pin(k, &pin), 0);
+    CHECK_EQ(vault_login(m.v, 4000, k, PURPOSE_TREAT, &user), PHR_E_ROLLBACK);
 }
 
 TEST(session__status_is_json_with_the_backlog)
