@@ -267,6 +267,7 @@ static int place_for(struct content *ct, uint64_t block, struct seg **out_seg)
 {
     uint64_t index = block / SEG_BLOCKS;
     struct seg *seg = layout_find(&ct->cur, index);
+    bool in_memory = may_stay_in_memory(ct, block);
     int rc = 0;
 
     *out_seg = NULL;
@@ -286,7 +287,7 @@ static int place_for(struct content *ct, uint64_t block, struct seg **out_seg)
     }
     if (ct->level_count > 0 && levels_touch(ct, index))
         return 0;
-    if (!may_stay_in_memory(ct, block)) {
+    if (!in_memory) {
         rc = spill_small(ct);
         if (rc == 0)
             rc = limit_buildings(ct);
@@ -296,7 +297,7 @@ static int place_for(struct content *ct, uint64_t block, struct seg **out_seg)
     rc = layout_insert(&ct->cur, index, &seg);
     if (rc < 0)
         return rc;
-    rc = building_new(ct, seg, may_stay_in_memory(ct, block));
+    rc = building_new(ct, seg, in_memory);
     if (rc < 0) {
         layout_remove(&ct->cur, (size_t)(seg - ct->cur.segs));
         return rc;
