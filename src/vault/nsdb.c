@@ -21,11 +21,12 @@
 #include "base/checked.h"
 #include "base/scope.h"
 #include "vault/nsdb_sql.h"
+#include "vault/nsdb_wal.h"
 
 enum {
     STMT_SLOTS = 512, /* a power of two, well above the number of statements */
     COMMIT_SOON_MS = 5,
-    CHECKPOINT_FRAMES = 2000,
+    CHECKPOINT_FRAMES = 8192, /* 32 MiB: a page that many commits change is copied once */
     CHECKPOINT_PERIOD_MS = 500
 };
 
@@ -53,7 +54,8 @@ struct nsdb {
     bool is_syncing;    /* sync_lock */
 
     pthread_mutex_t wake_lock; /* after lock */
-    pthread_cond_t wake;
+    pthread_cond_t wake;     /* the committer's */
+    pthread_cond_t stopping; /* looked at twice a second by the checkpointer */
     bool is_stopping; /* wake_lock */
     bool has_work;    /* wake_lock: a commit is due soon */
     int wal_frames;   /* wake_lock */
@@ -149,7 +151,8 @@ int nsdb_open(const char *path, struct nsdb **out_db)
     pthread_mutex_init(&db->wake_lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&db->wake, &monotonic);
+    pthread_cond_init(&db->wake, NULL);
+    pthread_cond_init(&db->stopping, &monotonic);
     pthread_condattr_destroy(&monotonic);
 
     rc = open_connection(path, &db->db);
@@ -180,7 +183,8 @@ void nsdb_close(struct nsdb *db)
         return;
     pthread_mutex_lock(&db->wake_lock);
     db->is_stopping = true;
-    pthread_cond_broadcast(&db->wake);
+    pthread_cond_signal(&db->wake);
+    pthread_cond_signal(&db->stopping);
     pthread_mutex_unlock(&db->wake_lock);
     if (db->has_committer)
         pthread_join(db->committer, NULL);
@@ -197,6 +201,7 @@ void nsdb_close(struct nsdb *db)
     pthread_cond_destroy(&db->sync_cond);
     pthread_mutex_destroy(&db->wake_lock);
     pthread_cond_destroy(&db->wake);
+    pthread_cond_destroy(&db->stopping);
     free(db);
 }
 
@@ -207,7 +212,8 @@ static int open_connection(const char *path, sqlite3 **out_db)
         "PRAGMA cache_size = -16384; PRAGMA mmap_size = 0; PRAGMA secure_delete = FAST;"
         "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF;";
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    int rc = sqlite3_open_v2(path, out_db, flags, "unix-excl");
+    const char *vfs = nsdb_wal_vfs();
+    int rc = vfs ? sqlite3_open_v2(path, out_db, flags, vfs) : SQLITE_NOMEM;
 
     if (rc != SQLITE_OK)
         return reason(rc);
@@ -347,7 +353,7 @@ void nsdb_commit_soon(struct nsdb *db)
         clock_gettime(CLOCK_MONOTONIC, &db->pending_since);
         pthread_mutex_lock(&db->wake_lock);
         db->has_work = true;
-        pthread_cond_broadcast(&db->wake);
+        pthread_cond_signal(&db->wake);
         pthread_mutex_unlock(&db->wake_lock);
     }
     db->is_tx = false;
@@ -422,7 +428,7 @@ static void *checkpointer_main(void *arg)
         until.tv_sec += until.tv_nsec / 1000000000L;
         until.tv_nsec %= 1000000000L;
         while (!db->is_stopping &&
-               pthread_cond_timedwait(&db->wake, &db->wake_lock, &until) == 0)
+               pthread_cond_timedwait(&db->stopping, &db->wake_lock, &until) == 0)
             continue;
         is_due = db->wal_frames >= CHECKPOINT_FRAMES && !db->is_stopping;
         pthread_mutex_unlock(&db->wake_lock);

@@ -127,6 +127,97 @@ TEST(nsdb__what_is_committed_soon_survives_a_kill_after_a_moment)
     CHECK_EQ(nsdb_sync(db), 0);
 }
 
+enum { BIG_ROWS = 3000, BIG_BYTES = 8192, BIG_AGAIN = 300, BIG_ROUNDS = 2 };
+
+static int big_put(uint64_t key, uint64_t mark)
+{
+    static const char sql[] = "INSERT OR REPLACE INTO big(k, mark, v) VALUES(?,?,?)";
+    static uint8_t bytes[BIG_BYTES];
+    struct nsdb_stmt s;
+
+    memset(bytes, (int)mark, sizeof bytes);
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, key);
+    nsdb_bind_u64(&s, mark);
+    nsdb_bind_view(&s, view_of(bytes, sizeof bytes));
+    return nsdb_run(&s);
+}
+
+/* More than the cache holds, so that pages are in the log before the commit and change again. */
+static int big_round(uint64_t mark)
+{
+    int rc = nsdb_begin(db);
+
+    for (uint64_t i = 0; rc == 0 && i < BIG_ROWS; i++)
+        rc = big_put(i, mark);
+    for (uint64_t i = 0; rc == 0 && i < BIG_AGAIN; i++)
+        rc = big_put(i, mark + 1);
+    if (rc == 0)
+        rc = nsdb_commit(db);
+    for (uint64_t i = 0; rc == 0 && i < 3; i++) {
+        rc = nsdb_begin(db);
+        if (rc == 0)
+            rc = big_put(i, mark + 2);
+        if (rc == 0)
+            rc = nsdb_commit(db);
+    }
+    return rc;
+}
+
+static void big_child(void)
+{
+    static const char make[] = "CREATE TABLE big(k INTEGER PRIMARY KEY, mark INTEGER, v BLOB)";
+    struct nsdb_stmt s;
+
+    if (nsdb_open(path, &db) < 0)
+        _exit(1);
+    nsdb_query(db, make, &s);
+    if (nsdb_run(&s) < 0)
+        _exit(1);
+    for (uint64_t round = 0; round < BIG_ROUNDS; round++)
+        if (big_round(round * 3) < 0)
+            _exit(1);
+    if (nsdb_begin(db) < 0 || big_put(0, 99) < 0)
+        _exit(1);
+    raise(SIGKILL);
+}
+
+TEST(nsdb__a_commit_of_any_size_is_whole_after_a_kill)
+{
+    static const char check[] = "PRAGMA integrity_check";
+    static const char marks[] = "SELECT k, mark, substr(v, 8192) FROM big ORDER BY k";
+    const uint64_t last = (BIG_ROUNDS - 1) * 3;
+    struct nsdb_stmt s;
+    uint64_t seen = 0;
+    int status;
+    pid_t pid;
+    UNUSED_STATE;
+
+    nsdb_close(db);
+    db = NULL;
+    pid = fork();
+    if (pid == 0)
+        big_child();
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(nsdb_open(path, &db), 0);
+    nsdb_query(db, check, &s);
+    CHECK_EQ(nsdb_step(&s), 1);
+    CHECK(view_equal(nsdb_col_view(&s, 0), view_text("ok")));
+    nsdb_end(&s);
+    nsdb_query(db, marks, &s);
+    while (nsdb_step(&s) > 0) {
+        uint64_t want = seen < 3 ? last + 2 : seen < BIG_AGAIN ? last + 1 : last;
+
+        CHECK_EQ(nsdb_col_u64(&s, 0), seen);
+        CHECK_EQ(nsdb_col_u64(&s, 1), want);
+        CHECK_EQ(nsdb_col_view(&s, 2).p[0], want);
+        seen++;
+    }
+    nsdb_end(&s);
+    CHECK_EQ(seen, BIG_ROWS);
+}
+
 TEST(nsdb__a_statement_in_use_can_be_used_again_inside)
 {
     struct nsdb_stmt outer;
@@ -228,6 +319,7 @@ int main(void)
         UNIT(nsdb__a_rollback_undoes_only_its_own_part_of_a_shared_transaction),
         UNIT(nsdb__a_kill_inside_a_transaction_leaves_none_of_it),
         UNIT(nsdb__what_is_committed_soon_survives_a_kill_after_a_moment),
+        UNIT(nsdb__a_commit_of_any_size_is_whole_after_a_kill),
         UNIT(nsdb__a_statement_in_use_can_be_used_again_inside),
         UNIT(nsdb__numbers_are_never_used_again),
         UNIT(nsdb__a_name_has_one_row_in_a_directory),
