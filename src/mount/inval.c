@@ -217,8 +217,8 @@ static void tell(struct notifier *n, struct fuse_session *se, const struct item 
             rc = tell_epoch(se);
         if (rc == -EINVAL)
             n->has_epoch = false;
-        /* The two top levels are never cached and negative entries live for a second, so an
-           older kernel needs no more than the root's own pages dropped. */
+        /* The two top levels and negative entries live for a second, and who lost a right is
+           told by node, so an older kernel needs no more than the root's own pages dropped. */
         rc = fuse_lowlevel_notify_inval_inode(se, ROOT_INODE, 0, 0);
         break;
     }

@@ -12,8 +12,8 @@ enum { ROOM_BYTES = 1024 * 1024 };
 static const double valid_s = 3600;
 /* Short: should an invalidation get lost, a new file is not invisible for long. */
 static const double absent_s = 1;
-/* Of root, patients and compartments in ownership=stored. Logins and grants drop them at once. */
-static const double stored_top_valid_s = 1;
+/* Of root, patients and compartments. Logins, logouts, grants and cut-offs drop them at once. */
+static const double top_valid_s = 1;
 
 struct mountpoint *reply_mountpoint(fuse_req_t req)
 {
@@ -113,18 +113,14 @@ static struct stat shown_stat(fuse_req_t req, const struct node_attr *attr)
 }
 
 /*
- * With rights from grants, each walk through the top levels asks, so that an attempt without a
- * right is seen and logged. With one owner's plain POSIX rights nobody needs to see it, and
- * five requests for each absolute path would cost more than the operation itself.
+ * With rights from grants an attempt without a right must be seen and logged, cached attributes
+ * or not: before the kernel says EACCES to somebody it asks for the attributes once more, in his
+ * name (fuse_permission). So who has the right needs not be asked about at each step of a path;
+ * that was five requests for an open by its absolute path.
  */
-static double top_valid(const struct mount_opts *o)
-{
-    return o->ownership == VAULT_OWNERSHIP_GRANTS ? 0 : stored_top_valid_s;
-}
-
 static struct fuse_entry_param entry_of(fuse_req_t req, const struct node_attr *attr)
 {
-    double valid = attr->is_top ? top_valid(reply_mountpoint(req)->opts) : valid_s;
+    double valid = attr->is_top ? top_valid_s : valid_s;
 
     return (struct fuse_entry_param){ .ino = attr->nodeid,
                                       .generation = attr->generation,

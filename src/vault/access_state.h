@@ -33,6 +33,8 @@ void cutoff_leased(struct vault *v, const struct id16 *user, const struct id16 *
 void cutoff_user_now(struct vault *v, const struct id16 *user, int rc);
 /* Told to session_refresh. Under the names lock. */
 void cutoff_on_lost(struct vault *v, struct identity *id, struct class_key *k);
+/* What the kernel keeps of a compartment's and its patient's directory (who may enter them) goes. */
+void cutoff_tell_tops(struct vault *v, const struct class_ctx *ctx);
 /* The nodes that a user has open, each told to the notifier. */
 void cutoff_flush_user(struct vault *v, const struct id16 *user);
 

@@ -152,6 +152,23 @@ static void cut_later(struct vault *v, const struct cut_which *which, int rc)
     notify_names(v);
 }
 
+static void tell_ino(struct vault *v, const struct id16 *ino)
+{
+    struct name_inode row;
+    struct nsdb_stmt s;
+
+    if (nsdb_inode_find(v->db, ino, &s, &row) < 0)
+        return;
+    nsdb_end(&s);
+    notify_node(v, row.nodeid);
+}
+
+void cutoff_tell_tops(struct vault *v, const struct class_ctx *ctx)
+{
+    tell_ino(v, &ctx->class_id);
+    tell_ino(v, &ctx->patient);
+}
+
 void cutoff_class(struct vault *v, const struct id16 *user, const struct id16 *class_id, int rc)
 {
     struct cut_which which = { .user = *user, .class_id = *class_id };
@@ -178,6 +195,7 @@ void cutoff_on_lost(struct vault *v, struct identity *id, struct class_key *k)
             other = o;
     if (other && other->ctx.epoch >= k->ctx.epoch)
         return;
+    cutoff_tell_tops(v, &k->ctx);
     cutoff_class(v, &id->user, &k->ctx.class_id, -EACCES);
 }
 

@@ -154,6 +154,8 @@ int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed)
         cutoff_flush_user(v, &user);
     }
     note_session(v, EVENT_LOGOUT, uid, s);
+    for (const struct class_key *k = s->id->classes; k; k = k->next)
+        cutoff_tell_tops(v, &k->ctx);
     drop_session(v, s);
     pool_forget(v->pool);
     nsdb_unlock(v->db);

@@ -24,7 +24,7 @@ struct node_attr {
     uint64_t nodeid;
     uint64_t generation;
     struct stat st;
-    bool is_top; /* root, patient or compartment directory: entry and attribute timeouts are 0 */
+    bool is_top; /* root, patient or compartment directory: short timeouts, no absent names */
 };
 
 int node_lookup(struct vault *v, const struct who *who, uint64_t parent, struct view name,

@@ -117,6 +117,19 @@ def test_without_a_right_it_is_eacces_never_enoent(w):
     fails(errno.EACCES, as_uid, NOBODY, get, w.notes / "secret")
 
 
+def test_an_attempt_is_recorded_whatever_the_kernel_has_cached(w):
+    imaging = w.alice / "imaging"
+
+    def denied():
+        return len(w.realm.phr_json("audit", "show", "--who", "dr.wilson", "--op", "denied", "--raw"))
+
+    before = denied()
+    as_uid(ALICE, put, imaging / "warm", "w")
+    same(as_uid(ALICE, get, imaging / "warm"), repr("w"))
+    fails(errno.EACCES, as_uid, WILSON, os.stat, imaging / "warm")
+    wait_until("the attempt in the log", lambda: denied() > before, 10)
+
+
 def test_status_shows_a_uid_only_its_own(w):
     check("labs" in w.realm.phr("status", "--json", uid=WILSON).stdout)
     check("notes" not in w.realm.phr("status", "--json", uid=WILSON).stdout)
@@ -228,6 +241,7 @@ def test_revocation_bites(w):
     w.realm.revoke("alice/labs", "dr.wilson")
     fails(errno.EACCES, as_uid, WILSON, get, w.labs / "e.txt")
     same(as_uid(ALICE, get, w.labs / "e.txt"), repr("e" * 100))
+    fails(errno.EACCES, as_uid, WILSON, os.stat, w.labs / "e.txt")  # from what her look left behind
 
 
 def main():
