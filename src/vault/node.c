@@ -149,12 +149,16 @@ static int chmod_acl(struct inode_attr *attr, mode_t mode, struct writer *xattrs
     return rc;
 }
 
-static void kill_suid(struct inode_attr *attr)
+/*
+ * As a local disk does it: without group-execute, set-group-id stays for members of the group.
+ * Of the caller's groups FUSE tells one, so for the others it falls, which harms nobody.
+ */
+static void kill_suid(const struct who *who, uint32_t gid, struct inode_attr *attr)
 {
     if (!S_ISREG(attr->mode))
         return;
     attr->mode &= ~(uint32_t)S_ISUID;
-    if (attr->mode & S_IXGRP)
+    if ((attr->mode & S_IXGRP) || (who->uid != 0 && who->gid != gid))
         attr->mode &= ~(uint32_t)S_ISGID;
 }
 
@@ -193,7 +197,7 @@ static int change_row(struct setattr_try *t, struct node *n)
     if (c->set & NODE_KILL_SUIDGID) {
         uint32_t before = attr.mode;
 
-        kill_suid(&attr);
+        kill_suid(t->who, n->attr.gid, &attr);
         is_changed |= attr.mode != before;
     }
     if (c->set & (NODE_SET_ATIME | NODE_SET_ATIME_NOW)) {

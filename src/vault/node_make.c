@@ -17,6 +17,8 @@
 static const char acl_access_name[] = "system.posix_acl_access";
 static const char acl_default_name[] = "system.posix_acl_default";
 
+enum { LINKS_MAX = 65000 }; /* names of one file, as ext4 has it: each is counted by stat */
+
 struct make {
     struct vault *v;
     const struct who *who;
@@ -305,6 +307,7 @@ static int link_locked(struct vault *v, const struct who *who, uint64_t nodeid, 
     struct class_key *k;
     char program[32];
     struct event e;
+    uint32_t links;
     int rc = names_load(v, nodeid, &n);
 
     if (rc == 0)
@@ -323,6 +326,9 @@ static int link_locked(struct vault *v, const struct who *who, uint64_t nodeid, 
     rc = names_find(v, &dir, name, &there);
     if (rc != -ENOENT)
         return rc < 0 ? rc : -EEXIST;
+    rc = nsdb_dentry_count_links(v->db, &n.row.ino, &links);
+    if (rc < 0 || links >= LINKS_MAX)
+        return rc < 0 ? rc : -EMLINK;
     rc = names_begin(&tx, v, who, s, k);
     if (rc < 0)
         return rc;

@@ -30,6 +30,8 @@ static int check_name(struct view name)
         starts_with(name, "security.") || is_name(name, acl_access_name) ||
         is_name(name, acl_default_name))
         return 0;
+    if (is_name(name, "user.") || is_name(name, "trusted.") || is_name(name, "security."))
+        return -EINVAL;
     return -EOPNOTSUPP;
 }
 
@@ -87,6 +89,31 @@ int node_getxattr(struct vault *v, const struct who *who, uint64_t nodeid, struc
     return rc;
 }
 
+/* The kernel gives values of trusted.* to root alone; nobody else sees their names either. */
+static int list_names(struct view xattrs, const struct who *who, struct writer *out)
+{
+    scoped(writer_fini) struct writer names = { 0 };
+    struct view left;
+    int rc;
+
+    if (who->uid == 0)
+        return xattr_names(xattrs, out);
+    writer_init(&names);
+    rc = xattr_names(xattrs, &names);
+    if (rc < 0)
+        return rc;
+    if (!writer_ok(&names))
+        return -ENOMEM;
+    for (left = writer_done(&names); left.n > 0;) {
+        struct view name = view_of(left.p, strnlen((const char *)left.p, left.n - 1));
+
+        if (!starts_with(name, "trusted."))
+            writer_view(out, view_of(left.p, name.n + 1));
+        left = view_of(left.p + name.n + 1, left.n - name.n - 1);
+    }
+    return 0;
+}
+
 int node_listxattr(struct vault *v, const struct who *who, uint64_t nodeid, struct writer *out)
 {
     scoped(names_fini) struct node n = { 0 };
@@ -99,7 +126,7 @@ int node_listxattr(struct vault *v, const struct who *who, uint64_t nodeid, stru
     if (rc == 0 && (n.row.kind == NODE_BELOW || n.row.kind == NODE_CLASS)) {
         rc = access_right(v, who, &n.row.class_id, ACCESS_READ, &s, &k);
         if (rc == 0)
-            rc = xattr_names(n.attr.xattrs, out);
+            rc = list_names(n.attr.xattrs, who, out);
     }
     nsdb_unlock(v->db);
     return rc;
@@ -188,8 +215,8 @@ static int change_locked(struct vault *v, const struct who *who, uint64_t nodeid
     there = xattr_get(attr.xattrs, name, &before) == 0;
     if ((flags & XATTR_CREATE) && there)
         return -EEXIST;
-    if ((flags & XATTR_REPLACE) && !there)
-        return -ENODATA;
+    if ((flags & XATTR_REPLACE) && !there) /* an ACL that is not there may be removed */
+        return is_acl(name) && !value.p ? 0 : -ENODATA;
     if (is_name(name, acl_default_name) && !S_ISDIR(attr.mode))
         return value.p ? -EACCES : 0;
     if (is_name(name, acl_access_name))
