@@ -204,16 +204,19 @@ class Phrfs(Peer):
     is_ours = True
     options = ""
     realm = None
+    mount_seconds = 0.0  # without the login, which is a second of Argon2id
 
     def prepare(self):
-        self.realm = Realm(self.tools.build, base=self.dir / "realm")
+        self.realm = Realm(self.tools.build, base=self.dir / "realm", settings=getattr(self.tools, "settings", None))
         self.realm.init()
         self.realm.start_phrd()
         self.realm.patient("alice")
         self.folder = self.realm.mount_dir / "alice" / "imaging"
 
     def mount(self):
+        start = time.monotonic()
         self.realm.mount(self.options)
+        self.mount_seconds = time.monotonic() - start
         self.realm.login("alice")
 
     def umount(self):
