@@ -49,22 +49,10 @@ static int to_errno(int rc)
     return sys == ENOSYS ? EOPNOTSUPP : sys;
 }
 
+/* A user can do nothing about EIO; whoever reads the log may. */
 static bool is_worth_a_line(int rc)
 {
-    switch (rc) {
-    case -EIO:
-    case PHR_E_SEAL:
-    case PHR_E_FORMAT:
-    case PHR_E_SIGNATURE:
-    case PHR_E_POINT:
-    case PHR_E_FORK:
-    case PHR_E_ROLLBACK:
-    case PHR_E_AUDIT:
-    case PHR_E_PENDING:
-        return true;
-    default:
-        return false;
-    }
+    return to_errno(rc) == EIO;
 }
 
 void reply_fail(fuse_req_t req, int rc)

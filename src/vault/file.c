@@ -436,7 +436,7 @@ int file_flush(struct file *f)
     if (f->ct->is_loaded)
         rc = content_flush(f->ct, true);
     pthread_rwlock_unlock(&f->ct->lock);
-    return rc;
+    return rc < 0 ? rc : nsdb_commit_riders(f->ct->cs->db); /* an empty new file has no other commit */
 }
 
 int file_fsync(struct file *f, bool data_only)

@@ -360,6 +360,17 @@ void nsdb_commit_soon(struct nsdb *db)
     nsdb_unlock(db);
 }
 
+int nsdb_commit_riders(struct nsdb *db)
+{
+    int rc = 0;
+
+    nsdb_lock(db);
+    if (db->is_pending && !db->is_tx)
+        rc = commit_now(db);
+    nsdb_unlock(db);
+    return rc;
+}
+
 void nsdb_rollback(struct nsdb *db)
 {
     static const char rollback[] = "ROLLBACK";

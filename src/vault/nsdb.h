@@ -30,6 +30,8 @@ int nsdb_commit(struct nsdb *db) PHR_MUST_CHECK;
 void nsdb_rollback(struct nsdb *db);
 /* create, setattr: stays in the open transaction for at most 5 ms (STORAGE 3). */
 void nsdb_commit_soon(struct nsdb *db);
+/* What still rides is committed now: for a close(), after which a kill may take nothing (P5). */
+int nsdb_commit_riders(struct nsdb *db) PHR_MUST_CHECK;
 /* A transaction is open on this thread (the names lock is held). */
 bool nsdb_is_in_tx(const struct nsdb *db);
 /* The WAL is on disk: everything committed before the call survives a power cut. Shared by ticket. */

@@ -502,8 +502,7 @@ static void park(struct vault *v, uint64_t id, int reason)
     nsdb_unlock(v->db);
 }
 
-/* What is still here after a fetch does not fit: made anew. */
-static int renew(struct vault *v, const struct id16 *patient, uint64_t id)
+static int renew_locked(struct vault *v, const struct id16 *patient, uint64_t id)
 {
     struct outbox_row row;
     struct nsdb_stmt s;
@@ -524,6 +523,17 @@ static int renew(struct vault *v, const struct id16 *patient, uint64_t id)
     }
     rc = nsdb_commit(v->db);
     return rc < 0 ? rc : rebase_redo(v, patient);
+}
+
+/* What is still here after a fetch does not fit: made anew. Nobody sees the ledger's view between. */
+static int renew(struct vault *v, const struct id16 *patient, uint64_t id)
+{
+    int rc;
+
+    nsdb_lock(v->db);
+    rc = renew_locked(v, patient, id);
+    nsdb_unlock(v->db);
+    return rc;
 }
 
 struct push_result {

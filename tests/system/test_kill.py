@@ -26,6 +26,11 @@ from realm import Failed, Realm, is_mounted, wait_until  # noqa: E402
 READER_UID = 20003
 BLOCK = 4096
 EPOCH_EVERY = 8
+STOP = []  # in a loop's own process: filled by SIGTERM
+
+
+def is_stopped():
+    return bool(STOP)
 
 
 def block_of(name, version, index, length=BLOCK):
@@ -51,7 +56,7 @@ def writer(folder, report_path, seed, known):
 
     names = dict(known)  # name -> [version, size]
     number = 0
-    while True:
+    while not is_stopped():
         number += 1
         act = rng.choice(["create", "create", "rewrite", "patch", "patch_sync", "rename", "unlink", "mkdir"])
         name = rng.choice(sorted(names)) if names and act != "create" else f"f{seed:x}-{number}"
@@ -100,7 +105,7 @@ def writer(folder, report_path, seed, known):
 def reader(folder, report_path, seed):
     rng = random.Random(seed)
     report = open(report_path, "a", buffering=1, encoding="utf-8")
-    while True:
+    while not is_stopped():
         try:
             name = rng.choice(sorted(n for n in os.listdir(folder) if not n.startswith("d")))
             fd = os.open(os.path.join(folder, name), os.O_RDONLY)
@@ -116,6 +121,7 @@ def fork_loop(work, uid=0):
     if pid:
         return pid
     try:
+        signal.signal(signal.SIGTERM, lambda *_: STOP.append(True))
         if uid:
             os.setgroups([])
             os.setgid(uid)
@@ -125,6 +131,18 @@ def fork_loop(work, uid=0):
         pass  # the mount went away under it: that is the test
     finally:
         os._exit(0)
+
+
+def end_loop(pid, seconds=20):
+    """After the act that it is in: a process killed inside a rename leaves an EIO for whoever
+    closes that file next, which is the kernel's (it notes the time stamps it could not send)."""
+    os.kill(pid, signal.SIGTERM)
+    try:
+        wait_until("a loop to end", lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, seconds, 0.005)
+    except Failed:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 # ---- what must be there -------------------------------------------------------------------------
@@ -188,7 +206,8 @@ class Model:
         """also: (name, version) that each block may have instead, and its size the file."""
         data = pathlib.Path(folder, name).read_bytes()
         if also is None and len(data) != f["size"]:
-            raise Failed(f"{name}: {len(data)} bytes instead of {f['size']}")
+            raise Failed(f"{name}: {len(data)} bytes instead of {f['size']}, "
+                         f"{size_without_caches(folder, name)} without the kernel's caches")
         for i in range((len(data) + BLOCK - 1) // BLOCK):
             got = data[i * BLOCK:(i + 1) * BLOCK]
             fits = []
@@ -227,6 +246,12 @@ class Model:
             self.check_file(folder, name, old, (name, act["version"]))
             os.unlink(os.path.join(folder, name))  # of unknown versions: not part of the next round
             self.files.pop(name, None)
+
+
+def size_without_caches(folder, name):
+    """Tells a wrong size in the kernel's cache from one in the vault."""
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("2")
+    return len(pathlib.Path(folder, name).read_bytes())
 
 
 # ---- rounds -------------------------------------------------------------------------------------
@@ -300,8 +325,7 @@ class Story:
                 time.sleep(self.rng.uniform(0.02, 0.3))  # the mount works on without phrd
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                end_loop(pid)
             if change:
                 wait_until("the epoch change to end", lambda: change.poll() is not None, 90)
         self.start()

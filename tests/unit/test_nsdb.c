@@ -127,6 +127,32 @@ TEST(nsdb__what_is_committed_soon_survives_a_kill_after_a_moment)
     CHECK_EQ(nsdb_sync(db), 0);
 }
 
+TEST(nsdb__riders_are_committed_on_demand)
+{
+    int status;
+    pid_t pid;
+    UNUSED_STATE;
+
+    nsdb_close(db);
+    db = NULL;
+    pid = fork();
+    if (pid == 0) {
+        if (nsdb_open(path, &db) < 0)
+            _exit(1);
+        nsdb_lock(db); /* the committer's five milliseconds do not end under it */
+        if (nsdb_begin(db) < 0 || nsdb_meta_put_u64(db, "closed", 7) < 0)
+            _exit(1);
+        nsdb_commit_soon(db);
+        if (nsdb_commit_riders(db) < 0 || nsdb_commit_riders(db) < 0)
+            _exit(1);
+        raise(SIGKILL);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(nsdb_open(path, &db), 0);
+    CHECK_EQ(value_of("closed"), 7);
+}
+
 enum { BIG_ROWS = 3000, BIG_BYTES = 8192, BIG_AGAIN = 300, BIG_ROUNDS = 2 };
 
 static int big_put(uint64_t key, uint64_t mark)
@@ -319,6 +345,7 @@ int main(void)
         UNIT(nsdb__a_rollback_undoes_only_its_own_part_of_a_shared_transaction),
         UNIT(nsdb__a_kill_inside_a_transaction_leaves_none_of_it),
         UNIT(nsdb__what_is_committed_soon_survives_a_kill_after_a_moment),
+        UNIT(nsdb__riders_are_committed_on_demand),
         UNIT(nsdb__a_commit_of_any_size_is_whole_after_a_kill),
         UNIT(nsdb__a_statement_in_use_can_be_used_again_inside),
         UNIT(nsdb__numbers_are_never_used_again),
