@@ -150,8 +150,6 @@ def small_files(s):
 
 def tarball(s):
     p = s.peer
-    if p.is_reader:
-        return
     path, count = s.tools.tarball
     path.read_bytes()  # a tarball in the page cache, whatever was dropped
     unpack = p.write("run", "tar", "--no-same-owner", "-xf", path, "-C", p.folder)
@@ -194,8 +192,6 @@ def opens(s):
 
 
 def sqlite(s):
-    if s.peer.is_reader:
-        return
     db = sqlite3.connect(s.peer.folder / "db.sqlite", isolation_level=None)
     try:
         db.execute("PRAGMA synchronous=FULL")
@@ -212,8 +208,6 @@ def sqlite(s):
 def memory(s):
     """Everything once more in one mount, which is never taken down: what stays resident."""
     p = s.peer
-    if not p.is_ours or p.is_reader:
-        return
     top, big = p.folder / "memory", p.folder / "big"
     top.mkdir()
     tree = (top, s.sizes.files, s.sizes.folders)
@@ -246,3 +240,10 @@ GROUPS = {
     "sqlite": sqlite,
     "memory": memory,
 }
+
+
+def takes_part(group, peer):
+    """A reader writes nothing; whose memory it is matters for ours only."""
+    if group == "memory":
+        return peer.is_ours and not peer.is_reader
+    return not (peer.is_reader and group in ("tarball", "sqlite"))
