@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import tempfile
 import time
 
 import report
-from machine import Disk, Undo, enter_own_mounts, install_package, say, source_tarball
+from machine import Disk, Undo, enter_own_mounts, install_package, raise_priority, say, source_tarball
 from peers import ALL
 from realm import Failed
 from workloads import GROUPS, Stage, takes_part
@@ -42,6 +43,7 @@ class Tools:
         self.srs_bench = build / "tools" / "bench" / "srs_bench"
         self.work = work
         self.tarball = None
+        self.realms = None  # made ones, below the folder of the images
         if not self.load.exists():
             raise Failed(f"{self.load} is not built")
         work.mkdir(parents=True, exist_ok=True)
@@ -150,6 +152,7 @@ def main():
     args = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.nice(args.nice)
+    raise_priority([os.getpid()], args.nice)
     enter_own_mounts()
     args.out.mkdir(parents=True, exist_ok=True)
     tools = Tools(args.build, args.work)
@@ -158,6 +161,8 @@ def main():
     header, rounds, cpu, failures, server, text = describe(args), [], [], [], {}, ""
     args.images = pathlib.Path(tempfile.mkdtemp(prefix="phr-bench-", dir=args.images))
     args.images.chmod(0o755)
+    tools.realms = args.images / "realms"
+    tools.realms.mkdir()
     try:
         if "srs" in args.only:
             server = run_srs(tools, args.rounds)
@@ -167,7 +172,7 @@ def main():
             cpu.append(used)
             text, table = write_results(args.out, header, rounds, cpu, server)
     finally:
-        args.images.rmdir()
+        shutil.rmtree(args.images)
     if install_package("python3-matplotlib"):
         report.write_plot(args.out / "plot.svg", table)
     print(text)

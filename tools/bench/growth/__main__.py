@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import signal
 import statistics
 import subprocess
@@ -44,6 +45,7 @@ class Tools:
         self.load = args.build / "tools" / "bench" / "fs_load"
         self.fill = args.build / "tools" / "bench" / "realm_fill"
         self.work = args.out
+        self.realms = None
         self.settings = {}
         if args.unsealed:
             self.settings = {"vault": {"seal_delay_ms": NEVER_MS, "temp_age_ms": NEVER_MS}}
@@ -221,6 +223,8 @@ def main():
     tools = Tools(args)
     images = args.images = pathlib.Path(tempfile.mkdtemp(prefix="phr-growth-", dir=args.images))
     images.chmod(0o755)
+    tools.realms = images / "realms"
+    tools.realms.mkdir()
     results = {}
     try:
         for name, curve in (("files", curve_files), ("patients", curve_patients)):
@@ -231,7 +235,7 @@ def main():
             finally:
                 undo.run()
     finally:
-        images.rmdir()
+        shutil.rmtree(images)
     text = curves.render(" ".join(["tools/bench/growth", *sys.argv[1:]]), results)
     (args.out / "growth.json").write_text(json.dumps(results, indent=1) + "\n")
     (args.out / "growth.md").write_text(text)
