@@ -162,7 +162,7 @@ static int sync_dir_number(struct store *s, uint64_t dir_plus_one)
     store_dir_name((dir_plus_one - 1) * STORE_DIR_CONTAINERS, name);
     rc = fdio_open_dir(s->dir_fd, name, &fd);
     if (rc < 0)
-        return rc;
+        return rc == -ENOENT ? 0 : rc; /* numbers were skipped (RECOVER-4): nothing is there */
     return fsync(fd) < 0 ? -errno : 0;
 }
 

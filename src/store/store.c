@@ -72,8 +72,12 @@ int store_open(int vault_fd, uint64_t floor_bytes, struct store **out_store)
     pthread_mutex_init(&s->dir_lock, NULL);
     pthread_mutex_init(&s->free_lock, NULL);
     pthread_cond_init(&s->free_wake, NULL);
-    if (mkdirat(vault_fd, "data", 0700) < 0 && errno != EEXIST)
+    if (mkdirat(vault_fd, "data", 0700) == 0) {
+        if (fsync(vault_fd) < 0)
+            return -errno;
+    } else if (errno != EEXIST) {
         return -errno;
+    }
     rc = fdio_open_dir(vault_fd, "data", &s->dir_fd);
     if (rc < 0)
         return rc;
@@ -183,7 +187,8 @@ static int find_next(struct store *s)
         return 0;
     if (dirs > 1)
         s->next = (dirs - 1) * STORE_DIR_CONTAINERS;
-    s->dir_made = dirs - 1;
+    s->sync_dir = dirs; /* an earlier process may have been killed before its fsync */
+    s->sync_dir_below = dirs - 1;
     store_dir_name((dirs - 1) * STORE_DIR_CONTAINERS, name);
     return each_name(s, name, note_container, &s->next);
 }
@@ -193,6 +198,14 @@ uint64_t store_get_next(struct store *s)
     scoped(unlock) pthread_mutex_t *held = lock(&s->lock);
 
     return s->next;
+}
+
+void store_skip(struct store *s, uint64_t below)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&s->lock);
+
+    if (s->next < below)
+        s->next = below;
 }
 
 static void room_refresh(struct store *s, uint64_t now_ms)

@@ -26,6 +26,8 @@ int64_t store_get_room(struct store *s);
 
 /* Number of the next container: all existing ones are below it. */
 uint64_t store_get_next(struct store *s);
+/* Numbers below this one are taken, whether or not their containers are there. */
+void store_skip(struct store *s, uint64_t below);
 
 /*
  * Nothing refers to it any more and what says so is durable: unlinked by the background

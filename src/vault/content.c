@@ -16,9 +16,9 @@
  * Locks, in this order:
  *   content->sync_lock    one fsync of this file at a time
  *   content->lock         the file's state; never two at once but by the sealer's thread
- *   names lock (nsdb)     rows; the names side calls contents_create, _getattr, _set_mtime,
- *                         _delete, _is_open, _apply_seal, _open_file with it held, so these take
- *                         no content->lock
+ *   names lock (nsdb)     rows; the names side calls contents_create, _set_mtime, _delete,
+ *                         _is_open, _apply_seal, _open_file with it held, so these take no
+ *                         content->lock; _getattr may, and is called without it
  *   leaves                contents->lock, ->strip_lock, ->scratch_lock, ->wake_lock,
  *                         content->attr_lock, the sealer's, hydrate's and the store's
  */
@@ -75,9 +75,11 @@ int contents_open(struct vault *v, int vault_fd, struct contents **out_contents)
     if (rc == 0)
         rc = store_open(vault_fd, config->floor_bytes, &c->store);
     if (rc == 0) {
+        rc = contents_recover_numbers(c);
         c->first_number = store_get_next(c->store);
-        rc = start_threads(c);
     }
+    if (rc == 0)
+        rc = start_threads(c);
     if (rc < 0) {
         contents_close(c);
         return rc;
@@ -211,6 +213,8 @@ int contents_getattr(struct contents *c, uint64_t nodeid, struct content_attr *o
     rc = nsdb_content_get(c->db, nodeid, NULL, &row);
     if (rc < 0)
         return rc;
+    if (!row.is_durable && !id_equal(&row.boot_id, &c->boot_id))
+        return content_recover_attr(c, nodeid, out_attr); /* what the kernel is told stays */
     *out_attr = (struct content_attr){ row.size, row.mtime, row.blocks_512 };
     return 0;
 }

@@ -4,9 +4,12 @@
  * ROW-1  The row is the flush point: what it names counts, what it does not name never was.
  *        Only a log may be ahead of it: groups of an fsync that needed no row.
  * ROW-2  While the row is not durable it also names base, the last version that was
- *        fdatasynced, and no container of base is freed.
+ *        fdatasynced, and no container of base is freed. Without base nothing ever was.
  * ROW-3  A row that is not durable and was written under another boot is believed only after
- *        every block was opened: the kernel may have kept the row and lost the bytes. Else base.
+ *        every block was opened (content_recover.c): the kernel may have kept the row and lost
+ *        the bytes. Until then it tells nobody a size.
+ * ROW-4  A row that is not durable and was written by an earlier process of this boot: what that
+ *        process wrote is in the page cache and counts as written here, so that an fsync syncs it.
  */
 #include <string.h>
 
@@ -16,8 +19,7 @@
 #include "vault/content_state.h"
 
 static int load_row(struct content *ct, bool *out_is_trusted);
-static int load_levels(struct content *ct, bool is_trusted);
-static int catch_up(struct content *ct, const struct level_replay *r);
+static int take_over(struct content *ct);
 
 int content_touch(struct content *ct, uint64_t container)
 {
@@ -127,6 +129,19 @@ int content_snapshot(struct content *ct, struct layout *out)
     return 0;
 }
 
+int content_keep_base(struct content *ct)
+{
+    int rc;
+
+    if (!ct->is_row_durable || ct->has_base || ct->has_change)
+        return 0;
+    rc = content_snapshot(ct, &ct->base);
+    if (rc < 0)
+        return rc;
+    ct->has_base = true;
+    return 0;
+}
+
 int content_row_put(struct content *ct)
 {
     scoped(layout_fini) struct layout cur = { 0 };
@@ -166,6 +181,9 @@ int content_row_commit(struct content *ct)
     bool was_durable = ct->is_row_durable;
     int rc;
 
+    rc = content_keep_base(ct);
+    if (rc < 0)
+        return rc;
     content_attr_changed(ct);
     rc = nsdb_begin(ct->cs->db);
     if (rc < 0)
@@ -226,15 +244,48 @@ int content_load(struct content *ct)
         if (rc < 0)
             return rc;
         ct->is_trusted = is_trusted;
+        rc = is_trusted && !ct->is_row_durable ? take_over(ct) : 0;
+        if (rc < 0) {
+            content_unload(ct);
+            return rc;
+        }
         ct->is_loaded = true;
         ct->has_levels = ct->cur.level_count == 0 && is_trusted;
     }
     if (ct->has_levels || !ct->keys)
         return 0;
-    rc = load_levels(ct, ct->is_trusted);
+    rc = content_recover(ct);
     if (rc < 0)
         return rc;
     ct->has_levels = true;
+    return 0;
+}
+
+struct take_over {
+    struct content *ct;
+    int rc;
+};
+
+static void take_over_container(void *user, uint64_t container)
+{
+    struct take_over *t = user;
+
+    if (t->rc == 0)
+        t->rc = content_touch(t->ct, container);
+}
+
+/* ROW-4 */
+static int take_over(struct content *ct)
+{
+    struct take_over t = { .ct = ct };
+
+    if (ct->has_unsynced_row)
+        return 0; /* a row of this process: what it wrote is noted */
+    layout_each(&ct->cur, take_over_container, &t);
+    if (t.rc < 0)
+        return t.rc;
+    ct->has_unsynced_row = true;
+    content_note_unsynced(ct);
     return 0;
 }
 
@@ -242,6 +293,7 @@ static int load_row(struct content *ct, bool *out_is_trusted)
 {
     scoped(writer_fini) struct writer keep;
     struct content_row row;
+    bool is_trusted;
     int rc;
 
     writer_init(&keep);
@@ -250,6 +302,7 @@ static int load_row(struct content *ct, bool *out_is_trusted)
         rc = locs_decode(row.locs, &ct->cur, &ct->base, &ct->has_base);
     if (rc < 0)
         return rc;
+    is_trusted = row.is_durable || id_equal(&row.boot_id, &ct->cs->boot_id);
     ct->file = row.file;
     ct->size = row.size;
     ct->committed_size = row.size;
@@ -257,165 +310,12 @@ static int load_row(struct content *ct, bool *out_is_trusted)
     ct->has_dirty_row = row.state == CONTENT_DIRTY;
     pthread_mutex_lock(&ct->attr_lock);
     ct->attr = (struct content_attr){ row.size, row.mtime, row.blocks_512 };
-    ct->has_attr = true;
+    ct->has_attr = is_trusted; /* ROW-3 */
     ct->state = row.state;
     ct->content_version = row.content_version;
     ct->writer = row.writer;
     ct->changed_ms = row.changed_ms;
     pthread_mutex_unlock(&ct->attr_lock);
-    *out_is_trusted = row.is_durable || id_equal(&row.boot_id, &ct->cs->boot_id);
-    return 0;
-}
-
-/* Groups of this log that base counts on. */
-static uint64_t base_groups(const struct content *ct, const struct level_ref *ref)
-{
-    for (size_t i = 0; ct->has_base && i < ct->base.level_count; i++)
-        if (ct->base.levels[i].container == ref->container)
-            return ct->base.levels[i].groups;
-    return 0;
-}
-
-static int open_levels(struct content *ct, bool is_trusted, struct level_replay *r)
-{
-    for (size_t i = 0; i < ct->cur.level_count; i++) {
-        const struct level_ref *ref = &ct->cur.levels[i];
-        int rc;
-
-        r->groups_max = UINT64_MAX;
-        r->groups_min = is_trusted ? ref->groups : base_groups(ct, ref);
-        r->verify_from = is_trusted ? ref->groups : r->groups_min;
-        r->file_size = ct->size;
-        r->is_ahead = false;
-        rc = level_open(ct, ref, &ct->levels[i], r);
-        ct->level_count = i + 1; /* also a half-opened one is freed with the others */
-        if (rc < 0)
-            return rc;
-        if (ct->levels[i].groups < ref->groups && i + 1 < ct->cur.level_count)
-            return PHR_E_SEAL; /* what came later stands on what is missing */
-        r->is_ahead = ct->levels[i].groups != ref->groups;
-    }
-    return 0;
-}
-
-/* Opens every block of what was never known to be on disk. */
-static int verify_segs(struct content *ct)
-{
-    uint8_t *scratch = contents_scratch_take(ct->cs);
-    int rc = scratch ? 0 : -ENOMEM;
-
-    for (size_t i = 0; rc == 0 && i < ct->cur.seg_count; i++) {
-        const struct seg *seg = &ct->cur.segs[i];
-        uint32_t blocks = layout_blocks(seg->plaintext_len);
-        struct strip *s = NULL;
-
-        if (seg->is_sealed || seg->form == SEG_ABSENT)
-            continue;
-        rc = strips_borrow(ct, seg, &s);
-        for (uint32_t j = 0; rc == 0 && j < blocks; j += SCRATCH_BYTES / BLOCK_BYTES) {
-            uint32_t n = blocks - j;
-
-            if (n > SCRATCH_BYTES / BLOCK_BYTES)
-                n = SCRATCH_BYTES / BLOCK_BYTES;
-            rc = seg_read(ct, seg, s, j, n, scratch);
-            secret_wipe(scratch, SCRATCH_BYTES);
-        }
-        if (s)
-            strips_release(ct->cs, s);
-    }
-    contents_scratch_give(ct->cs, scratch);
-    return rc;
-}
-
-static void close_levels(struct content *ct)
-{
-    for (size_t i = 0; i < ct->level_count; i++)
-        level_fini(ct, &ct->levels[i]);
-    ct->level_count = 0;
-}
-
-/* cur did not survive: the last version that was on disk for certain. Logs are cut there. */
-static int fall_back(struct content *ct)
-{
-    int rc = 0;
-
-    close_levels(ct);
-    layout_fini(&ct->cur);
-    ct->cur = ct->base;
-    ct->base = (struct layout){ 0 };
-    ct->has_base = false;
-    ct->size = ct->cur.size;
-    ct->committed_size = ct->size;
-    for (size_t i = 0; rc == 0 && i < ct->cur.level_count; i++) {
-        const struct level_ref *ref = &ct->cur.levels[i];
-        struct level_replay r = { .groups_min = ref->groups,
-                                  .groups_max = ref->groups,
-                                  .verify_from = UINT64_MAX };
-
-        rc = level_open(ct, ref, &ct->levels[i], &r);
-        ct->level_count = i + 1;
-        if (rc == 0)
-            rc = container_truncate(ct->cs->store, ref->container,
-                                    ct->levels[i].end_page * BLOCK_BYTES);
-    }
-    strips_forget(ct->cs, 0);
-    return rc;
-}
-
-static int load_levels(struct content *ct, bool is_trusted)
-{
-    struct level_replay r = { 0 };
-    int rc = open_levels(ct, is_trusted, &r);
-
-    if (rc == 0 && !is_trusted)
-        rc = verify_segs(ct);
-    if (rc < 0 && rc != -ENOMEM && !is_trusted && ct->has_base) {
-        rc = fall_back(ct);
-        r.is_ahead = false;
-    } else if (rc < 0 && !is_trusted && rc != -ENOMEM && rc != PHR_E_ROLLBACK) {
-        rc = 0; /* no older version: whole blocks are served, damaged ones are EIO (P6) */
-    }
-    if (rc == 0 && r.is_ahead)
-        rc = catch_up(ct, &r);
-    if (rc == 0 && !is_trusted) {
-        ct->is_trusted = true;
-        rc = content_row_commit(ct);
-    }
-    if (rc < 0)
-        close_levels(ct);
-    return rc;
-}
-
-/* The log is ahead of the row: its last group tells size and mtime; what lies beyond that size
-   was never flushed (LOG-3) and is cut as a truncate would. */
-static int catch_up(struct content *ct, const struct level_replay *r)
-{
-    uint64_t size = r->file_size;
-    uint64_t end = ct->size > size ? ct->size : size;
-
-    for (size_t i = 0; i < ct->level_count; i++) {
-        uint64_t to = map_end(&ct->levels[i].map) * BLOCK_BYTES;
-
-        end = to > end && to - size >= BLOCK_BYTES ? to : end;
-    }
-    if (ct->cur.seg_count > 0) {
-        const struct seg *last = &ct->cur.segs[ct->cur.seg_count - 1];
-        uint64_t to = last->index * SEG_BYTES + last->plaintext_len;
-
-        end = to > end ? to : end;
-    }
-    ct->has_levels = true;
-    pthread_mutex_lock(&ct->attr_lock);
-    ct->attr.mtime = r->mtime;
-    pthread_mutex_unlock(&ct->attr_lock);
-    ct->size = end;
-    ct->has_change = true;
-    if (end > size) {
-        int rc = content_resize(ct, size);
-
-        if (rc < 0)
-            return rc;
-    }
-    content_attr_changed(ct);
+    *out_is_trusted = is_trusted;
     return 0;
 }

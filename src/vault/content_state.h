@@ -219,6 +219,8 @@ void contents_memory_give(struct contents *cs, size_t bytes);
 int content_load(struct content *ct) PHR_MUST_CHECK;
 /* cur as it is now, with size, mtime and logs: what a row would say. */
 int content_snapshot(struct content *ct, struct layout *out) PHR_MUST_CHECK;
+/* ROW-2: before the first change after the row was durable, and before the row says otherwise. */
+int content_keep_base(struct content *ct) PHR_MUST_CHECK;
 /* A handle's keys, or the sealer's; keeps the newer. */
 int content_set_keys(struct content *ct, struct key_set *keys) PHR_MUST_CHECK;
 void content_drop_keys(struct content *ct);
@@ -231,6 +233,15 @@ int content_drop(struct content *ct, uint64_t container) PHR_MUST_CHECK;
 int content_drop_part(struct content *ct, const struct loc *loc) PHR_MUST_CHECK;
 /* Frees what lies in memory; the row is the truth then. */
 void content_unload(struct content *ct);
+
+/* content_recover.c */
+/* Logs and, where the row is not to be believed, every block; with keys, lock held for writing. */
+int content_recover(struct content *ct) PHR_MUST_CHECK;
+/* Attributes of a row that must prove itself first: PHR_E_LOCKED where nobody here has its keys.
+   No lock held. */
+int content_recover_attr(struct contents *cs, uint64_t nodeid, struct content_attr *out_attr) PHR_MUST_CHECK;
+/* RECOVER-4; before any container is made. */
+int contents_recover_numbers(struct contents *cs) PHR_MUST_CHECK;
 
 /* content_strip.c; lock held, for reading is enough. */
 int strips_borrow(struct content *ct, const struct seg *seg, struct strip **out_strip) PHR_MUST_CHECK;
@@ -266,6 +277,14 @@ int building_read(struct content *ct, const struct seg *seg, uint32_t j, uint32_
 int building_spill(struct content *ct, struct seg *seg) PHR_MUST_CHECK;
 int building_flush(struct content *ct, struct seg *seg) PHR_MUST_CHECK;
 void building_free(struct content *ct, struct seg *seg);
+void building_free_one(struct content *ct, struct building *b);
+
+/* content_small.c; lock held for writing. */
+int small_flush(struct content *ct, struct seg *seg) PHR_MUST_CHECK;
+/* An object that was written is open for changes again, and will go to a new place (SMALL-1). */
+int small_take_back(struct content *ct, struct seg *seg) PHR_MUST_CHECK;
+/* Gives up what small_take_back would need, of all segments. */
+void small_forget(struct content *ct);
 
 /* content_log.c; lock held, for writing except level_read. */
 int level_add(struct content *ct) PHR_MUST_CHECK;
@@ -327,6 +346,11 @@ void contents_mark_clean(struct contents *cs); /* every container is named: noth
 
 /* content_evict.c; the syncer's thread. Local copies of confirmed objects go when room is short. */
 void contents_evict(struct contents *cs);
+
+/* content_disk.c: fdatasyncs; with_wal also the rows that were committed before the call. */
+int contents_sync_disk(struct contents *cs, const uint64_t *ids, size_t count, bool with_wal) PHR_MUST_CHECK;
+/* Sorts them and leaves each once; how many there are. */
+size_t contents_sort_ids(uint64_t *ids, size_t count);
 
 /* content_sync.c */
 int content_begin_change(struct content *ct) PHR_MUST_CHECK; /* lock for writing */

@@ -45,12 +45,9 @@ int content_begin_change(struct content *ct)
     if (!ct->keys)
         return PHR_E_LOCKED;
     INVARIANT(ct->is_loaded && ct->has_levels);
-    if (ct->is_row_durable && !ct->has_base && !ct->has_change) {
-        rc = content_snapshot(ct, &ct->base);
-        if (rc < 0)
-            return rc;
-        ct->has_base = true;
-    }
+    rc = content_keep_base(ct);
+    if (rc < 0)
+        return rc;
     if (ct->sealed_at_ms == 0) {
         ct->sealed_at_ms = content_now_ms();
         sealer_note(ct->cs->sealer, ct->nodeid, ct->sealed_at_ms + SEAL_OPEN_MS);
@@ -191,7 +188,7 @@ static void point_done(struct sync_point *p)
 
     if (ct->durable_seq < p->seq)
         ct->durable_seq = p->seq;
-    if (!p->is_whole || !ct->is_loaded)
+    if (!p->is_whole || !ct->is_loaded || !ct->is_trusted) /* base stays till cur is proven */
         return;
     layout_fini(&ct->base);
     ct->base = p->layout;

@@ -68,7 +68,6 @@ uint64_t file_get_nodeid(const struct file *f)
 /* Content lock for writing held. Old keys are not needed, and may not be there. */
 static int reset_locked(struct content *ct, struct access *a)
 {
-    struct layout base = { 0 };
     int rc;
 
     if (ct->is_retired)
@@ -81,14 +80,9 @@ static int reset_locked(struct content *ct, struct access *a)
         if (rc < 0)
             return rc;
     }
-    if (ct->is_row_durable && !ct->has_base && !ct->has_change) {
-        rc = content_snapshot(ct, &base);
-        if (rc < 0)
-            return rc;
-        ct->base = base;
-        ct->has_base = true;
-    }
-    rc = content_set_keys(ct, access_get_keys(a));
+    rc = content_keep_base(ct);
+    if (rc == 0)
+        rc = content_set_keys(ct, access_get_keys(a));
     if (rc == 0 && !ct->keys)
         rc = PHR_E_LOCKED;
     return rc < 0 ? rc : content_reset(ct);

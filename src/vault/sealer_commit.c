@@ -98,6 +98,8 @@ static int install(struct prepared *p, struct undo *u)
         return -ESTALE;
     rc = content_flush(ct, true);
     if (rc == 0)
+        rc = content_keep_base(ct); /* the row is about to be not durable (ROW-2) */
+    if (rc == 0)
         rc = layout_dup(&ct->cur, &cur);
     for (size_t i = 0; rc == 0 && i < cur.seg_count; i++)
         cur.segs[i].building = ct->cur.segs[i].building; /* new ones that grow above */
