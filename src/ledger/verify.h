@@ -28,8 +28,8 @@ int verify_op_apply(const struct ledger_state *s, const struct signed_op *op,
 /*
  * One entry, whole: verified and applied, or nothing and a reason. PHR_E_FORK when prev or seq
  * contradict the head; entries at or below the head must be identical and are skipped by the
- * caller. vouched: the caller made these ops itself (byte-equal in its outbox), so capsule
- * proofs need not be computed again.
+ * caller. vouched: the caller made and signed these ops itself (byte-equal in its outbox, their
+ * signatures too), so signatures and capsule proofs need not be computed again.
  */
 enum verify_flags { VERIFY_VOUCHED = 1 << 0 };
 int verify_entry_apply(const struct ledger_state *s, const struct verify_anchor *anchor,

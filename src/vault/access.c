@@ -313,13 +313,19 @@ static int find_keys(struct open_try *t)
     struct name_header row;
     struct header h;
     struct nsdb_stmt s;
-    int rc = nsdb_header_get(t->v->db, &t->inode.ino, &s, &row);
+    int rc;
 
+    t->keys = lease_find_current(t->v, t->session->id, &t->inode.ino);
+    if (t->keys)
+        return 0;
+    rc = nsdb_header_get(t->v->db, &t->inode.ino, &s, &row);
     if (rc < 0)
         return rc == -ENOENT ? PHR_E_NO_HEADER : rc;
     rc = header_decode(row.bytes, &h);
     if (rc == 0)
         rc = access_keys_here(t->v, t->session->id, &row, &h, &t->keys);
+    if (rc == 0)
+        lease_mark_current(t->v, t->session->id, &h.ctx);
     if (rc == 0 && t->key->is_owner && row.fk_box.n == 0)
         box_for_owner(t->v, t->session->id, &row.file, t->keys);
     if (rc == -ENOENT && t->key->is_owner)
@@ -342,12 +348,10 @@ static int find_keys(struct open_try *t)
 static int open_locked(struct open_try *t, struct event *e, char program[32],
                        struct access **out_access)
 {
-    struct nsdb_stmt s;
-    int rc = nsdb_inode_get(t->v->db, t->nodeid, &s, &t->inode);
+    int rc = names_row(t->v, t->nodeid, &t->inode);
 
     if (rc < 0)
         return rc == -ENOENT ? -ESTALE : rc;
-    nsdb_end(&s);
     if (t->inode.kind != NODE_BELOW)
         return -EISDIR;
     rc = access_right(t->v, t->who, &t->inode.class_id, t->mode, &t->session, &t->key);

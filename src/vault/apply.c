@@ -113,14 +113,17 @@ static int look_through(struct apply *a, const struct entry *e, bool *out_all_ow
     *out_meets = false;
     for (size_t i = 0; i < e->op_count; i++) {
         struct digest hash = digest_sha256(e->ops[i].op);
+        struct signature sig;
         uint64_t id;
         struct op op;
         int rc = op_decode(e->ops[i].op, &op);
 
         if (rc < 0)
             return rc;
-        if (nsdb_outbox_find(a->v->db, &hash, &id) == 0) {
+        if (nsdb_outbox_find(a->v->db, &hash, &id, &sig) == 0) {
             note_own_seals(a, &op);
+            if (memcmp(&sig, &e->ops[i].sig, sizeof sig) != 0)
+                *out_all_own = false; /* checked as another's: what is in the ledger must be good */
         } else {
             *out_all_own = false;
             for (size_t c = 0; c < op.count && !*out_meets; c++)
@@ -135,8 +138,9 @@ static int clear_outbox(struct vault *v, const struct entry *e)
 {
     for (size_t i = 0; i < e->op_count; i++) {
         struct digest hash = digest_sha256(e->ops[i].op);
+        struct signature sig;
         uint64_t id;
-        int rc = nsdb_outbox_find(v->db, &hash, &id);
+        int rc = nsdb_outbox_find(v->db, &hash, &id, &sig);
 
         if (rc == 0)
             rc = nsdb_outbox_delete(v->db, id);

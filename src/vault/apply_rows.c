@@ -15,6 +15,7 @@
 #include "vault/apply.h"
 #include "vault/lease.h"
 #include "vault/names.h"
+#include "vault/nodecache.h"
 #include "vault/notify.h"
 #include "vault/nsdb_ledger.h"
 #include "vault/outbox.h"
@@ -55,7 +56,6 @@ int apply_put_header(void *user, const struct file_ctx *ctx, const struct digest
         .file = ctx->file, .class_id = ctx->class_ctx.class_id, .epoch = ctx->class_ctx.epoch,
         .hdr_gen = ctx->hdr_gen, .conf = ctx->hdr_gen, .bytes = bytes
     };
-    scoped(writer_fini) struct writer keep = { 0 };
     struct name_header old;
     struct nsdb_stmt s;
     bool is_ours;
@@ -66,21 +66,12 @@ int apply_put_header(void *user, const struct file_ctx *ctx, const struct digest
         return nsdb_header_put(a->v->db, &row);
     if (rc < 0)
         return rc;
-    writer_init(&keep);
     is_ours = old.conf != old.hdr_gen;
     if (is_ours || view_equal(old.bytes, bytes)) {
         bool is_same = view_equal(old.bytes, bytes);
-        size_t box_bytes = old.fk_box.n;
 
-        writer_view(&keep, old.fk_box);
-        writer_view(&keep, old.bytes);
         nsdb_end(&s);
-        if (!writer_ok(&keep))
-            return -ENOMEM;
-        old.fk_box = view_of(keep.p, box_bytes);
-        old.bytes = view_of(keep.p ? keep.p + box_bytes : NULL, keep.n - box_bytes);
-        old.conf = ctx->hdr_gen;
-        rc = nsdb_header_put(a->v->db, &old);
+        rc = nsdb_header_confirm(a->v->db, &ctx->file, ctx->hdr_gen);
         if (rc < 0)
             return rc;
         return is_same ? nsdb_shadow_delete(a->v->db, SHADOW_HEADER, &ctx->file)
@@ -157,14 +148,8 @@ int apply_put_dentry(void *user, const struct class_ctx *ctx, struct view row_by
         return rc;
     is_same = old.version == ids.version && view_equal(old.sealed, ids.sealed);
     if (old.conf != old.version) {
-        scoped(writer_fini) struct writer sealed = { 0 };
-
-        writer_init(&sealed);
-        writer_view(&sealed, old.sealed);
         nsdb_end(&s);
-        old.sealed = writer_done(&sealed);
-        old.conf = ids.version;
-        rc = nsdb_dentry_update(a->v->db, &old);
+        rc = nsdb_dentry_confirm(a->v->db, &ids.row, ids.version);
         if (rc < 0)
             return rc;
         return is_same ? nsdb_shadow_delete(a->v->db, SHADOW_DENTRY, &ids.row)
@@ -231,14 +216,8 @@ int apply_put_inode(void *user, const struct class_ctx *ctx, struct view row_byt
     }
     is_same = old.version == ids.version && view_equal(old.sealed, ids.sealed);
     if (old.conf != old.version) {
-        scoped(writer_fini) struct writer sealed = { 0 };
-
-        writer_init(&sealed);
-        writer_view(&sealed, old.sealed);
         nsdb_end(&s);
-        old.sealed = writer_done(&sealed);
-        old.conf = ids.version;
-        rc = nsdb_inode_update(a->v->db, &old);
+        rc = nsdb_inode_confirm(a->v->db, old.nodeid, ids.version);
         if (rc < 0)
             return rc;
         return is_same ? nsdb_shadow_delete(a->v->db, SHADOW_INODE, &ids.ino)
@@ -253,24 +232,18 @@ int apply_put_inode(void *user, const struct class_ctx *ctx, struct view row_byt
 
 static int remove_inode(struct apply *a, const struct id16 *ino)
 {
-    scoped(writer_fini) struct writer sealed = { 0 };
     struct name_inode row;
     struct nsdb_stmt s;
     int rc = nsdb_inode_find(a->v->db, ino, &s, &row);
 
     if (rc < 0)
         return rc == -ENOENT ? 0 : rc;
-    writer_init(&sealed);
-    writer_view(&sealed, row.sealed);
     nsdb_end(&s);
-    row.sealed = writer_done(&sealed);
     if (row.is_gone)
         return 0; /* gone here already; its last handle or lookup deletes it */
-    row.is_gone = true;
-    row.is_dirty = false;
     writer_u64(&a->gone, row.nodeid);
     notify_node(a->v, row.nodeid);
-    return nsdb_inode_update(a->v->db, &row);
+    return nsdb_inode_mark_gone(a->v->db, row.nodeid);
 }
 
 int apply_put_remove(void *user, const struct class_ctx *ctx, const struct id16 *row)
@@ -459,6 +432,7 @@ int apply_put_epoch_rows(void *user, const struct class_ctx *ctx, const struct d
         rc = mark_rows(a->v->db, drop_dentries, &ctx->class_id);
     if (rc == 0)
         rc = mark_rows(a->v->db, drop_inodes, &ctx->class_id);
+    nodecache_drop_all(a->v); /* rows that nsdb does not tell of one by one */
     a->has_rights_changed = true;
     return rc;
 }

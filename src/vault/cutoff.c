@@ -11,6 +11,7 @@
 #include "vault/access_state.h"
 #include "vault/lease.h"
 #include "vault/names.h"
+#include "vault/nodecache.h"
 #include "vault/notify.h"
 #include "vault/spool.h"
 
@@ -188,6 +189,7 @@ void cutoff_on_lost(struct vault *v, struct identity *id, struct class_key *k)
 {
     struct class_key *other = NULL;
 
+    nodecache_drop_all(v);
     /* Another grant of the class (or its next epoch) may still give the right. */
     for (struct class_key *o = id->classes; o; o = o->next)
         if (o != k && id_equal(&o->ctx.class_id, &k->ctx.class_id) &&

@@ -75,8 +75,10 @@ static int store(struct vault *v, struct session *s, struct class_key *k, struct
         return rc;
     }
     rc = names_commit(&tx, NULL, true);
-    if (rc == 0)
+    if (rc == 0) {
         lease_keep_keys(v, s->id, keys);
+        lease_mark_current(v, s->id, &keys->ctx);
+    }
     return rc;
 }
 

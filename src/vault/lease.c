@@ -41,6 +41,7 @@ struct held { /* one file's key of one identity */
     struct held *older;
     struct id16 user;
     struct file_ctx ctx;
+    bool is_current;      /* ctx is what the row of the file's header says */
     struct key_set *keys; /* NULL: released, not opened yet */
     struct point w1;
 };
@@ -224,13 +225,11 @@ static int open_held(struct vault *v, struct identity *id, struct class_key *k, 
     return rc;
 }
 
-struct key_set *lease_find_keys(struct vault *v, struct identity *id, const struct file_ctx *ctx)
+/* Dropped when it may no longer be used. */
+static struct key_set *use_held(struct vault *v, struct identity *id, struct held *h)
 {
-    struct class_key *k = session_class_epoch(id, &ctx->class_ctx);
-    struct held *h = find_held(v->lease, &id->user, ctx);
+    struct class_key *k = session_class_epoch(id, &h->ctx.class_ctx);
 
-    if (!h)
-        return NULL;
     /* One's own new file has a key that nobody released: it needs no lease. */
     if (!k || ((!h->keys || h->keys->is_released) && k->lease_end_ms <= clock_boottime_ms()) ||
         (!h->keys && open_held(v, id, k, h) < 0)) {
@@ -240,6 +239,43 @@ struct key_set *lease_find_keys(struct vault *v, struct identity *id, const stru
     unlink_lru(v->lease, h);
     link_newest(v->lease, h);
     return key_set_borrow(h->keys);
+}
+
+struct key_set *lease_find_keys(struct vault *v, struct identity *id, const struct file_ctx *ctx)
+{
+    struct held *h = find_held(v->lease, &id->user, ctx);
+
+    return h ? use_held(v, id, h) : NULL;
+}
+
+struct key_set *lease_find_current(struct vault *v, struct identity *id, const struct id16 *file)
+{
+    struct held *h = v->lease->buckets[bucket_of(file)];
+
+    while (h && !(h->is_current && id_equal(&h->ctx.file, file) && id_equal(&h->user, &id->user)))
+        h = h->next;
+    return h ? use_held(v, id, h) : NULL;
+}
+
+void lease_mark_current(struct vault *v, const struct identity *id, const struct file_ctx *ctx)
+{
+    struct held *h = find_held(v->lease, &id->user, ctx);
+
+    if (h)
+        h->is_current = true;
+}
+
+void lease_header_changed(struct vault *v, const struct id16 *file)
+{
+    for (struct held *h = v->lease->buckets[bucket_of(file)]; h; h = h->next)
+        if (id_equal(&h->ctx.file, file))
+            h->is_current = false;
+}
+
+void lease_headers_changed(struct vault *v)
+{
+    for (struct held *h = v->lease->oldest; h; h = h->newer)
+        h->is_current = false;
 }
 
 static bool held_matches(const struct held *h, const struct id16 *user, const struct id16 *class_id)

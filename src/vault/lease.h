@@ -17,6 +17,14 @@ struct key_set *lease_find_keys(struct vault *v, struct identity *id, const stru
 void lease_keep_keys(struct vault *v, const struct identity *id, struct key_set *keys);
 /* Forgets the keys of a user in a class (class NULL: in all). */
 void lease_forget(struct vault *v, const struct id16 *user, const struct id16 *class_id);
+/*
+ * The keys by which the file's present header opens, without looking at its row: known since
+ * lease_mark_current, until nsdb tells of a change. A reference, or NULL.
+ */
+struct key_set *lease_find_current(struct vault *v, struct identity *id, const struct id16 *file);
+void lease_mark_current(struct vault *v, const struct identity *id, const struct file_ctx *ctx);
+void lease_header_changed(struct vault *v, const struct id16 *file);
+void lease_headers_changed(struct vault *v); /* of any file */
 void lease_forget_file(struct vault *v, const struct id16 *file);
 bool lease_has_keys(struct vault *v, const struct id16 *user, const struct id16 *class_id);
 /* From raw header bytes and kek-opened keys. Takes the keys. */

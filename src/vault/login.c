@@ -7,6 +7,7 @@
 #include "vault/identity.h"
 #include "vault/lease.h"
 #include "vault/names.h"
+#include "vault/nodecache.h"
 #include "vault/notify.h"
 #include "vault/pool.h"
 #include "vault/rebase.h"
@@ -107,6 +108,7 @@ static void drop_identity(struct vault *v, struct identity *id)
         at = &(*at)->next;
     *at = id->next;
     lease_forget(v, &id->user, NULL);
+    nodecache_drop_all(v);
     identity_free(id);
 }
 

@@ -9,33 +9,60 @@
 #include "base/checked.h"
 #include "crypto/digest.h"
 #include "vault/acl.h"
+#include "vault/nodecache.h"
 #include "vault/nsdb_ledger.h"
 
 enum { DIR_BYTES = 4096 };
 
+/* Below a patient nobody sees anything whose keys have gone with their owner (NODE-2). */
+static int take_keys(struct vault *v, struct node *n)
+{
+    struct class_key *k;
+
+    if (n->row.kind != NODE_BELOW && n->row.kind != NODE_CLASS) {
+        n->ctx = (struct class_ctx){ .patient = n->row.ino };
+        return 0;
+    }
+    k = session_class_any(v, &n->row.class_id);
+    n->keys = session_rows(v, &n->row.class_id, n->row.epoch);
+    if (!k || !n->keys)
+        return PHR_E_LOCKED;
+    n->ctx = k->ctx;
+    n->ctx.epoch = n->row.epoch;
+    return 0;
+}
+
+static int take_kept(struct vault *v, struct kept_node *take, struct node *n)
+{
+    int rc;
+
+    n->kept = take;
+    n->row = take->row;
+    n->attr = take->attr;
+    rc = take_keys(v, n);
+    if (rc < 0)
+        names_fini(n);
+    return rc;
+}
+
+/* n->row from an open statement, which is ended. */
 static int open_node(struct vault *v, struct nsdb_stmt *s, struct node *n)
 {
+    scoped(inode_plain_free) struct writer plain = { 0 };
     struct inode_row ids = { n->row.ino, n->row.version, n->row.sealed };
-    struct class_key *k;
-    int rc = 0;
+    int rc = take_keys(v, n);
 
-    writer_init(&n->plain);
-    if (n->row.kind == NODE_BELOW || n->row.kind == NODE_CLASS) {
-        k = session_class_any(v, &n->row.class_id);
-        n->keys = session_rows(v, &n->row.class_id, n->row.epoch);
-        if (!k || !n->keys) {
-            rc = PHR_E_LOCKED;
-        } else {
-            n->ctx = k->ctx;
-            n->ctx.epoch = n->row.epoch;
-            rc = inode_open_sealed(n->keys, &ids, &n->plain, &n->attr);
-        }
-    } else {
-        n->ctx = (struct class_ctx){ .patient = n->row.ino };
+    writer_init(&plain);
+    if (rc == 0 && n->keys)
+        rc = inode_open_sealed(n->keys, &ids, &plain, &n->attr);
+    else
         n->attr.mode = S_IFDIR | 0555;
-    }
     nsdb_end(s);
     n->row.sealed = view_of(NULL, 0);
+    if (rc == 0) {
+        n->kept = nodecache_put(v, &n->row, &n->attr, &plain);
+        rc = n->kept ? 0 : -ENOMEM;
+    }
     if (rc < 0)
         names_fini(n);
     return rc;
@@ -43,10 +70,13 @@ static int open_node(struct vault *v, struct nsdb_stmt *s, struct node *n)
 
 int names_load(struct vault *v, uint64_t nodeid, struct node *out_node)
 {
+    struct kept_node *kept = nodecache_get(v, nodeid);
     struct nsdb_stmt s;
     int rc;
 
     memset(out_node, 0, sizeof *out_node);
+    if (kept)
+        return take_kept(v, kept, out_node);
     rc = nsdb_inode_get(v->db, nodeid, &s, &out_node->row);
     if (rc < 0)
         return rc == -ENOENT ? -ESTALE : rc;
@@ -55,19 +85,56 @@ int names_load(struct vault *v, uint64_t nodeid, struct node *out_node)
 
 int names_load_ino(struct vault *v, const struct id16 *ino, struct node *out_node)
 {
+    struct kept_node *kept = nodecache_find(v, ino);
     struct nsdb_stmt s;
     int rc;
 
     memset(out_node, 0, sizeof *out_node);
+    if (kept)
+        return take_kept(v, kept, out_node);
     rc = nsdb_inode_find(v->db, ino, &s, &out_node->row);
     if (rc < 0)
         return rc;
     return open_node(v, &s, out_node);
 }
 
+/* kept's reference is taken; without it the row of the query, which is ended. */
+static int row_of(struct kept_node *take, int query_rc, struct nsdb_stmt *s,
+                  struct name_inode *out_row)
+{
+    if (take) {
+        *out_row = take->row;
+        nodecache_release(take);
+        return 0;
+    }
+    if (query_rc < 0)
+        return query_rc;
+    nsdb_end(s);
+    out_row->sealed = view_of(NULL, 0);
+    return 0;
+}
+
+int names_row(struct vault *v, uint64_t nodeid, struct name_inode *out_row)
+{
+    struct kept_node *kept = nodecache_get(v, nodeid);
+    struct nsdb_stmt s;
+    int rc = kept ? 0 : nsdb_inode_get(v->db, nodeid, &s, out_row);
+
+    return row_of(kept, rc, &s, out_row);
+}
+
+int names_row_ino(struct vault *v, const struct id16 *ino, struct name_inode *out_row)
+{
+    struct kept_node *kept = nodecache_find(v, ino);
+    struct nsdb_stmt s;
+    int rc = kept ? 0 : nsdb_inode_find(v->db, ino, &s, out_row);
+
+    return row_of(kept, rc, &s, out_row);
+}
+
 void names_fini(struct node *n)
 {
-    inode_plain_free(&n->plain);
+    nodecache_release(n->kept);
     memset(n, 0, sizeof *n);
 }
 
@@ -135,7 +202,7 @@ static int index_some(struct vault *v, const struct id16 *class_id, size_t *out_
             break;
         if (rc < 0)
             continue; /* one damaged row must not hide the others */
-        rc = nsdb_dentry_set_child(v->db, row.cookie, &row.child, row.dtype);
+        rc = nsdb_dentry_set_child(v->db, &row.row, &row.child, row.dtype);
         if (rc < 0)
             break;
         (*out_done)++;
@@ -195,20 +262,25 @@ static int fill_top(struct vault *v, const struct node *n, struct stat *st)
     return 0;
 }
 
+static int count_links(struct vault *v, const struct node *n, uint32_t *out_links)
+{
+    int rc;
+
+    if (nodecache_links(v, n->kept, out_links))
+        return 0;
+    rc = names_is_dir(n) ? nsdb_dentry_count_dirs(v->db, &n->row.ino, out_links)
+                         : nsdb_dentry_count_links(v->db, &n->row.ino, out_links);
+    if (rc == 0)
+        nodecache_set_links(v, n->kept, *out_links);
+    return rc;
+}
+
 static int fill_links(struct vault *v, const struct node *n, struct stat *st)
 {
-    uint32_t links = 1;
-    int rc = 0;
+    uint32_t links = 0;
+    int rc = n->row.is_gone ? 0 : count_links(v, n, &links);
 
-    if (names_is_dir(n)) {
-        rc = nsdb_dentry_count_dirs(v->db, &n->row.ino, &links);
-        links = n->row.is_gone ? 0 : links + 2;
-    } else if (n->row.is_gone) {
-        links = 0;
-    } else {
-        rc = nsdb_dentry_count_links(v->db, &n->row.ino, &links);
-    }
-    st->st_nlink = links;
+    st->st_nlink = links + (names_is_dir(n) && !n->row.is_gone ? 2 : 0);
     return rc;
 }
 

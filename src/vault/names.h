@@ -13,12 +13,16 @@ struct node {
     struct name_inode row; /* sealed is not kept */
     struct class_ctx ctx;  /* below a patient: class and epoch of the row */
     const struct row_keys *keys;
-    struct inode_attr attr; /* borrows from plain */
-    struct writer plain;
+    struct inode_attr attr; /* borrows from kept */
+    struct kept_node *kept;
 };
+struct kept_node;
 /* -ESTALE: no such node; PHR_E_LOCKED: nobody is logged in who can open it. */
 int names_load(struct vault *v, uint64_t nodeid, struct node *out_node) PHR_MUST_CHECK;
 int names_load_ino(struct vault *v, const struct id16 *ino, struct node *out_node) PHR_MUST_CHECK;
+/* The row alone, sealed not kept. -ENOENT. */
+int names_row(struct vault *v, uint64_t nodeid, struct name_inode *out_row) PHR_MUST_CHECK;
+int names_row_ino(struct vault *v, const struct id16 *ino, struct name_inode *out_row) PHR_MUST_CHECK;
 void names_fini(struct node *n); /* also of a zeroed one */
 static inline void names_fini_scope(struct node *n)
 {

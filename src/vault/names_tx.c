@@ -278,24 +278,12 @@ static int keep_inode(struct vault *v, uint64_t nodeid, const struct id16 *write
 
 int names_remove_inode(struct names_tx *tx, const struct name_inode *row)
 {
-    struct name_inode gone;
-    struct nsdb_stmt s;
-    scoped(writer_fini) struct writer sealed = { 0 };
     int rc = keep_inode(tx->v, row->nodeid, &tx->session->id->user, true);
 
     if (rc < 0)
         return rc;
-    rc = nsdb_inode_get(tx->v->db, row->nodeid, &s, &gone);
-    if (rc < 0)
-        return rc;
-    writer_init(&sealed);
-    writer_view(&sealed, gone.sealed);
-    nsdb_end(&s);
-    gone.sealed = writer_done(&sealed);
-    add_remove(tx, &row->ino, names_signed_version(&gone));
-    gone.is_gone = true;
-    gone.is_dirty = false;
-    return nsdb_inode_update(tx->v->db, &gone);
+    add_remove(tx, &row->ino, names_signed_version(row));
+    return nsdb_inode_mark_gone(tx->v->db, row->nodeid);
 }
 
 int names_put_header(struct names_tx *tx, const struct key_set *keys)

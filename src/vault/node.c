@@ -106,15 +106,12 @@ int node_getattr(struct vault *v, const struct who *who, uint64_t nodeid,
 int node_get_class(struct vault *v, uint64_t nodeid, struct class_ctx *out_ctx)
 {
     struct name_inode row;
-    struct nsdb_stmt s;
     int rc;
 
     nsdb_lock(v->db);
-    rc = nsdb_inode_get(v->db, nodeid, &s, &row);
-    if (rc == 0) {
-        nsdb_end(&s);
+    rc = names_row(v, nodeid, &row);
+    if (rc == 0)
         rc = nsdb_class_current(v->db, &row.class_id, out_ctx);
-    }
     nsdb_unlock(v->db);
     return rc;
 }
@@ -225,6 +222,16 @@ static int change_row(struct setattr_try *t, struct node *n)
     return names_set_attr(t->v, n, &attr, &t->id->user);
 }
 
+/* The kernel sends the ctime of a file that it unlinked when it drops it: nobody will look. */
+static bool is_for_nobody(struct setattr_try *t, const struct node *n)
+{
+    const unsigned times = NODE_SET_ATIME | NODE_SET_MTIME | NODE_SET_ATIME_NOW |
+                           NODE_SET_MTIME_NOW | NODE_SET_CTIME;
+
+    return n->row.is_gone && (t->change->set & ~times) == 0 &&
+           !contents_is_open(t->v->contents, n->row.nodeid);
+}
+
 static int setattr_locked(struct setattr_try *t, uint64_t nodeid)
 {
     scoped(names_fini) struct node n = { 0 };
@@ -244,7 +251,9 @@ static int setattr_locked(struct setattr_try *t, uint64_t nodeid)
     } else if (rc == 0) {
         t->id = s->id;
     }
-    return rc < 0 ? rc : change_row(t, &n);
+    if (rc < 0 || is_for_nobody(t, &n))
+        return rc;
+    return change_row(t, &n);
 }
 
 static int set_size(struct vault *v, const struct who *who, uint64_t nodeid,
@@ -343,12 +352,9 @@ int node_purge(struct vault *v, uint64_t nodeid)
 
     if (rc < 0)
         return rc;
-    rc = nsdb_inode_get(v->db, nodeid, &s, &row);
-    if (rc == 0) {
-        nsdb_end(&s);
-        if (!row.is_gone)
-            rc = -EBUSY;
-    }
+    rc = names_row(v, nodeid, &row);
+    if (rc == 0 && !row.is_gone)
+        rc = -EBUSY;
     if (rc == 0 || rc == -ENOENT) {
         bool is_wanted = false;
         int has_rc = nsdb_conflict_has(v->db, nodeid, &is_wanted);
@@ -387,17 +393,25 @@ int node_purge(struct vault *v, uint64_t nodeid)
 static int namelessness(struct vault *v, uint64_t nodeid)
 {
     struct name_inode row;
-    struct nsdb_stmt s;
     int rc;
 
     nsdb_lock(v->db);
-    rc = nsdb_inode_get(v->db, nodeid, &s, &row);
-    if (rc == 0)
-        nsdb_end(&s);
+    rc = names_row(v, nodeid, &row);
     nsdb_unlock(v->db);
     if (rc < 0)
         return rc == -ENOENT ? 2 : 0;
     return !row.is_gone ? 0 : row.is_forgotten ? 2 : 1;
+}
+
+/* Its last handle purges it. */
+static void mark_forgotten(struct vault *v, uint64_t nodeid)
+{
+    if (nsdb_begin(v->db) < 0)
+        return; /* purged at the next start */
+    if (nsdb_inode_mark_forgotten(v->db, nodeid) < 0)
+        nsdb_rollback(v->db);
+    else
+        nsdb_commit_soon(v->db);
 }
 
 void node_forget(struct vault *v, uint64_t nodeid, uint64_t n)
@@ -405,11 +419,12 @@ void node_forget(struct vault *v, uint64_t nodeid, uint64_t n)
     (void)n; /* the kernel forgets all at once when it evicts */
     if (nodeid == VAULT_ROOT_NODE || namelessness(v, nodeid) == 0)
         return;
-    nsdb_lock(v->db);
-    ignored(nsdb_inode_mark_forgotten(v->db, nodeid)); /* else purged at the next start */
-    nsdb_unlock(v->db);
-    if (!contents_is_open(v->contents, nodeid))
-        ignored(node_purge(v, nodeid)); /* else purged at the next start */
+    if (contents_is_open(v->contents, nodeid)) {
+        mark_forgotten(v, nodeid);
+        if (contents_is_open(v->contents, nodeid))
+            return; /* the last release sees the mark */
+    }
+    ignored(node_purge(v, nodeid)); /* else purged at the next start */
 }
 
 /*

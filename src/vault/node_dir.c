@@ -70,6 +70,24 @@ void node_releasedir(struct dir *d)
     free(d);
 }
 
+static int fill_attr(struct vault *v, const struct dentry *d, bool plus, struct node_attr *out_attr)
+{
+    scoped(names_fini) struct node n = { 0 };
+    struct name_inode inode;
+    int rc;
+
+    if (plus) {
+        rc = names_load_ino(v, &d->ino, &n);
+        return rc < 0 ? rc : names_fill_attr(v, &n, out_attr);
+    }
+    rc = names_row_ino(v, &d->ino, &inode);
+    if (rc < 0)
+        return rc;
+    *out_attr = (struct node_attr){ .nodeid = inode.nodeid };
+    out_attr->st.st_mode = (mode_t)DTTOIF(d->type);
+    return 0;
+}
+
 /* Rows after a cookie into the batch; files that nobody has sealed are left out. */
 static int fill_rows(struct vault *v, const struct node *dir, uint64_t after, bool plus,
                      struct batch *b)
@@ -81,31 +99,19 @@ static int fill_rows(struct vault *v, const struct node *dir, uint64_t after, bo
     nsdb_dentry_scan(v->db, &dir->row.ino, after, &s);
     while (b->count < BATCH && (rc = nsdb_dentry_next(&s, &row)) > 0) {
         struct batch_entry *e = &b->e[b->count];
-        struct name_inode inode;
-        struct nsdb_stmt is;
         struct dentry d;
 
         b->last = row.cookie;
         if (names_open_dentry(v, &row, &d) < 0)
             continue; /* one damaged row must not hide its neighbours */
-        if (nsdb_inode_find(v->db, &d.ino, &is, &inode) < 0)
-            continue;
-        nsdb_end(&is);
         e->cookie = row.cookie + COOKIE_FIRST;
         e->name_bytes = d.name_bytes;
         memcpy(e->name, d.name, d.name_bytes);
         e->type = d.type;
         e->st_ino = names_st_ino(&d.ino);
         e->is_shown = true;
-        e->attr = (struct node_attr){ .nodeid = inode.nodeid };
-        if (plus) {
-            scoped(names_fini) struct node n = { 0 };
-
-            if (names_load(v, inode.nodeid, &n) < 0 || names_fill_attr(v, &n, &e->attr) < 0)
-                continue;
-        } else {
-            e->attr.st.st_mode = (mode_t)DTTOIF(d.type);
-        }
+        if (fill_attr(v, &d, plus, &e->attr) < 0)
+            continue;
         b->count++;
     }
     nsdb_end(&s);
@@ -187,8 +193,7 @@ static uint64_t parent_ino(struct dir *d)
     uint64_t ino = 1;
 
     nsdb_lock(d->v->db);
-    if (nsdb_inode_get(d->v->db, d->nodeid, &s, &inode) == 0) {
-        nsdb_end(&s);
+    if (names_row(d->v, d->nodeid, &inode) == 0) {
         if (inode.kind == NODE_CLASS) {
             struct class_key *k = session_class_any(d->v, &inode.class_id);
 
@@ -206,12 +211,10 @@ static uint64_t parent_ino(struct dir *d)
 static uint64_t own_ino(struct dir *d)
 {
     struct name_inode inode;
-    struct nsdb_stmt s;
     uint64_t ino = 1;
 
     nsdb_lock(d->v->db);
-    if (nsdb_inode_get(d->v->db, d->nodeid, &s, &inode) == 0) {
-        nsdb_end(&s);
+    if (names_row(d->v, d->nodeid, &inode) == 0) {
         ino = inode.kind == NODE_ROOT ? 1 : names_st_ino(&inode.ino);
     }
     nsdb_unlock(d->v->db);

@@ -11,6 +11,7 @@
 #include "vault/lease.h"
 #include "vault/names.h"
 #include "vault/node.h"
+#include "vault/nodecache.h"
 #include "vault/pool.h"
 #include "vault/spool.h"
 
@@ -189,8 +190,10 @@ static int make_locked(struct make *m)
     if (rc < 0)
         return rc;
     touch_set(m->v, m->parent, TOUCH_MTIME | TOUCH_CTIME, &s->id->user);
-    if (m->keys)
+    if (m->keys) {
         lease_keep_keys(m->v, s->id, m->keys);
+        lease_mark_current(m->v, s->id, &m->keys->ctx);
+    }
     if (m->wants_access) {
         m->access = access_new(m->v, &s->id->user, &k->ctx.class_id, m->nodeid,
                                ACCESS_READ | ACCESS_WRITE, key_set_borrow(m->keys));
@@ -198,7 +201,10 @@ static int make_locked(struct make *m)
             return -ENOMEM;
     }
     rc = names_load(m->v, m->nodeid, &made);
-    return rc < 0 ? rc : names_fill_attr(m->v, &made, &m->attr);
+    if (rc < 0)
+        return rc;
+    nodecache_set_links(m->v, made.kept, S_ISDIR(m->mode) ? 0 : 1);
+    return names_fill_attr(m->v, &made, &m->attr);
 }
 
 static int make(struct make *m)

@@ -44,7 +44,12 @@ struct nsdb {
     bool is_pending;      /* lock: the SQLite transaction holds acknowledged work */
     bool is_open;         /* lock: BEGIN was done */
     bool has_savepoint;   /* lock */
-    struct timespec pending_since; /* lock */
+    struct {
+        uint64_t next;
+        uint64_t bound; /* in the database: no number from here on was ever given */
+    } numbers[NSDB_NUMBERS]; /* lock */
+    sqlite3_int64 changes_before; /* lock: of the connection, when nsdb_begin was called */
+    struct nsdb_watch watch; /* lock */
     struct stmt_slot slots[STMT_SLOTS]; /* lock */
 
     pthread_mutex_t sync_lock; /* after lock */
@@ -79,15 +84,15 @@ static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS last_n(patient BLOB, writer BLOB, host BLOB, lane INTEGER, n INTEGER,"
     " PRIMARY KEY(patient, writer, host, lane)) WITHOUT ROWID;"
     /* kind: 0 below a compartment, 1 its root, 2 a patient's directory, 3 the root */
-    "CREATE TABLE IF NOT EXISTS inode(nodeid INTEGER PRIMARY KEY AUTOINCREMENT, ino BLOB UNIQUE, class BLOB,"
+    "CREATE TABLE IF NOT EXISTS inode(nodeid INTEGER PRIMARY KEY, ino BLOB UNIQUE, class BLOB,"
     " kind INTEGER, epoch INTEGER, version INTEGER, conf INTEGER, writer BLOB, gone INTEGER, dirty INTEGER,"
     " sealed BLOB);"
     "CREATE INDEX IF NOT EXISTS inode_gone ON inode(nodeid) WHERE gone <> 0;"
     "CREATE INDEX IF NOT EXISTS inode_dirty ON inode(nodeid) WHERE dirty = 1;"
-    "CREATE TABLE IF NOT EXISTS dentry(cookie INTEGER PRIMARY KEY AUTOINCREMENT, row BLOB UNIQUE, parent BLOB,"
-    " tag BLOB, class BLOB, epoch INTEGER, version INTEGER, conf INTEGER, writer BLOB, child BLOB,"
-    " dtype INTEGER, sealed BLOB, UNIQUE(parent, tag));"
-    "CREATE INDEX IF NOT EXISTS dentry_parent ON dentry(parent);"
+    /* The rows of a directory lie together, in the order of their places. */
+    "CREATE TABLE IF NOT EXISTS dentry(cookie INTEGER, row BLOB UNIQUE, parent BLOB, tag BLOB, class BLOB,"
+    " epoch INTEGER, version INTEGER, conf INTEGER, writer BLOB, child BLOB, dtype INTEGER, sealed BLOB,"
+    " PRIMARY KEY(parent, cookie), UNIQUE(parent, tag)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS dentry_child ON dentry(child) WHERE child IS NOT NULL;"
     "CREATE INDEX IF NOT EXISTS dentry_unopened ON dentry(class) WHERE child IS NULL;"
     "CREATE INDEX IF NOT EXISTS dentry_dirs ON dentry(parent) WHERE dtype = 4;"
@@ -103,7 +108,7 @@ static const char schema_sql[] =
     "CREATE TABLE IF NOT EXISTS parked(kind INTEGER, id BLOB, class BLOB, epoch INTEGER, base INTEGER,"
     " number INTEGER, writer BLOB, removed INTEGER, fk_user BLOB, fk_box BLOB, bytes BLOB,"
     " PRIMARY KEY(kind, id)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS outbox(id INTEGER PRIMARY KEY AUTOINCREMENT, patient BLOB, class BLOB,"
+    "CREATE TABLE IF NOT EXISTS outbox(id INTEGER PRIMARY KEY, patient BLOB, class BLOB,"
     " writer BLOB, lane INTEGER, n INTEGER, state INTEGER, created_ms INTEGER, reason INTEGER, hash BLOB UNIQUE,"
     " op BLOB, sig BLOB);"
     "CREATE INDEX IF NOT EXISTS outbox_patient ON outbox(patient);"
@@ -125,6 +130,8 @@ static const char schema_sql[] =
     " VALUES(1, zeroblob(16), 3, 0, 0, 0, 0, 0);"
     "PRAGMA user_version = 1;";
 
+static int numbers_load(struct nsdb *db);
+static void numbers_doubt(struct nsdb *db);
 static int open_connection(const char *path, sqlite3 **out_db);
 static int exec(struct nsdb *db, const char *sql);
 static int reason(int sqlite_rc);
@@ -159,6 +166,8 @@ int nsdb_open(const char *path, struct nsdb **out_db)
     if (rc < 0)
         return rc;
     rc = exec(db, schema_sql);
+    if (rc == 0)
+        rc = numbers_load(db);
     if (rc < 0)
         return rc;
     rc = open_connection(path, &db->checkpoint_db);
@@ -295,7 +304,27 @@ int nsdb_begin(struct nsdb *db)
         return rc;
     }
     db->is_tx = true;
+    db->changes_before = sqlite3_total_changes64(db->db);
     return 0;
+}
+
+void nsdb_set_watch(struct nsdb *db, const struct nsdb_watch *watch)
+{
+    nsdb_lock(db);
+    db->watch = *watch;
+    nsdb_unlock(db);
+}
+
+const struct nsdb_watch *nsdb_get_watch(const struct nsdb *db)
+{
+    return db->watch.on_undo ? &db->watch : NULL;
+}
+
+static void tell_undo(struct nsdb *db)
+{
+    numbers_doubt(db);
+    if (db->watch.on_undo)
+        db->watch.on_undo(db->watch.user);
 }
 
 bool nsdb_is_in_tx(const struct nsdb *db)
@@ -319,8 +348,10 @@ static int commit_now(struct nsdb *db)
     static const char rollback[] = "ROLLBACK";
     int rc = run_word(db, commit);
 
-    if (rc < 0)
+    if (rc < 0) {
         ignored(run_word(db, rollback)); /* SQLite may have rolled back by itself */
+        tell_undo(db);
+    }
     db->is_open = false;
     db->is_pending = false;
     if (rc == 0) {
@@ -350,7 +381,6 @@ void nsdb_commit_soon(struct nsdb *db)
     ignored(release_savepoint(db)); /* the commit would fail too and say so */
     if (!db->is_pending) {
         db->is_pending = true;
-        clock_gettime(CLOCK_MONOTONIC, &db->pending_since);
         pthread_mutex_lock(&db->wake_lock);
         db->has_work = true;
         pthread_cond_signal(&db->wake);
@@ -385,6 +415,8 @@ void nsdb_rollback(struct nsdb *db)
         db->is_open = false;
     }
     db->is_tx = false;
+    if (sqlite3_total_changes64(db->db) != db->changes_before)
+        tell_undo(db);
     nsdb_unlock(db);
 }
 
@@ -498,6 +530,66 @@ int nsdb_sync(struct nsdb *db)
             break;
     }
     pthread_mutex_unlock(&db->sync_lock);
+    return rc;
+}
+
+/* ---- numbers ---- */
+
+static const char *const number_keys[NSDB_NUMBERS] = { "next_node", "next_cookie", "next_op" };
+
+static int number_max(struct nsdb *db, const char *sql, uint64_t *out_max)
+{
+    struct nsdb_stmt s;
+    int rc;
+
+    nsdb_query(db, sql, &s);
+    rc = nsdb_step(&s);
+    *out_max = rc > 0 ? nsdb_col_u64(&s, 0) : 0;
+    nsdb_end(&s);
+    return rc < 0 ? rc : 0;
+}
+
+static int numbers_load(struct nsdb *db)
+{
+    static const char node[] = "SELECT ifnull(max(nodeid), 0) FROM inode";
+    static const char cookie[] = "SELECT ifnull(max(cookie), 0) FROM dentry";
+    static const char op[] = "SELECT ifnull(max(id), 0) FROM outbox";
+    static const char *const max_sql[NSDB_NUMBERS] = { node, cookie, op };
+    int rc = 0;
+
+    for (size_t i = 0; i < NSDB_NUMBERS && rc == 0; i++) {
+        uint64_t bound = 0;
+        uint64_t max = 0;
+
+        rc = nsdb_meta_get_u64(db, number_keys[i], &bound);
+        if (rc == -ENOENT) /* a new database */
+            rc = number_max(db, max_sql[i], &max);
+        db->numbers[i].next = db->numbers[i].bound = bound > max ? bound : max + 1;
+    }
+    return rc;
+}
+
+/* The bound may have been taken back with a transaction: written again with the next number. */
+static void numbers_doubt(struct nsdb *db)
+{
+    for (size_t i = 0; i < NSDB_NUMBERS; i++)
+        db->numbers[i].bound = db->numbers[i].next;
+}
+
+int nsdb_number_next(struct nsdb *db, enum nsdb_number which, uint64_t *out_number)
+{
+    enum { STEP = 4096 };
+    int rc = 0;
+
+    nsdb_lock(db);
+    if (db->numbers[which].next >= db->numbers[which].bound) {
+        rc = nsdb_meta_put_u64(db, number_keys[which], db->numbers[which].next + STEP);
+        if (rc == 0)
+            db->numbers[which].bound = db->numbers[which].next + STEP;
+    }
+    if (rc == 0)
+        *out_number = db->numbers[which].next++;
+    nsdb_unlock(db);
     return rc;
 }
 

@@ -37,6 +37,22 @@ bool nsdb_is_in_tx(const struct nsdb *db);
 /* The WAL is on disk: everything committed before the call survives a power cut. Shared by ticket. */
 int nsdb_sync(struct nsdb *db) PHR_MUST_CHECK;
 
+/*
+ * Told of each change of a row of names, under the names lock, so that what others keep of it in
+ * memory goes: an inode; a new name of child in parent; names went or moved; the header of a
+ * file; a transaction that was undone (all may be different from what was seen).
+ */
+struct nsdb_watch {
+    void *user;
+    void (*on_inode)(void *user, uint64_t nodeid);
+    void (*on_name)(void *user, const struct id16 *parent, const struct id16 *child);
+    void (*on_names)(void *user);
+    void (*on_header)(void *user, const struct id16 *file);
+    void (*on_undo)(void *user);
+};
+/* All members, or none. */
+void nsdb_set_watch(struct nsdb *db, const struct nsdb_watch *watch);
+
 /* ---- contents: owned by vault/content*.c ---- */
 enum content_state {
     CONTENT_CLEAN = 0,   /* equals the seal `content_version` that the ledger holds */

@@ -24,6 +24,30 @@ static int count_of(struct nsdb_stmt *s, uint32_t *out_n)
     return rc < 0 ? rc : 0;
 }
 
+static void tell_inode(struct nsdb *db, uint64_t nodeid)
+{
+    const struct nsdb_watch *w = nsdb_get_watch(db);
+
+    if (w)
+        w->on_inode(w->user, nodeid);
+}
+
+static void tell_names(struct nsdb *db)
+{
+    const struct nsdb_watch *w = nsdb_get_watch(db);
+
+    if (w)
+        w->on_names(w->user);
+}
+
+static void tell_header(struct nsdb *db, const struct id16 *file)
+{
+    const struct nsdb_watch *w = nsdb_get_watch(db);
+
+    if (w)
+        w->on_header(w->user, file);
+}
+
 static int inode_load(struct nsdb_stmt *s, struct name_inode *out_row)
 {
     int rc = nsdb_step(s);
@@ -69,7 +93,6 @@ int nsdb_inode_find(struct nsdb *db, const struct id16 *ino, struct nsdb_stmt *s
 
 static void inode_bind(struct nsdb_stmt *s, const struct name_inode *row)
 {
-    nsdb_bind_id(s, &row->ino);
     nsdb_bind_id(s, id_or_null(&row->class_id));
     nsdb_bind_u64(s, row->kind);
     nsdb_bind_u64(s, row->epoch);
@@ -84,33 +107,58 @@ static void inode_bind(struct nsdb_stmt *s, const struct name_inode *row)
 int nsdb_inode_insert(struct nsdb *db, struct name_inode *io_row)
 {
     static const char sql[] =
-        "INSERT INTO inode(ino, class, kind, epoch, version, conf, writer, gone, dirty, sealed)"
-        " VALUES(?,?,?,?,?,?,?,?,?,?)";
-    static const char sql_at[] =
-        "INSERT INTO inode(ino, class, kind, epoch, version, conf, writer, gone, dirty, sealed, nodeid)"
+        "INSERT INTO inode(class, kind, epoch, version, conf, writer, gone, dirty, sealed, ino, nodeid)"
         " VALUES(?,?,?,?,?,?,?,?,?,?,?)";
+    uint64_t nodeid = io_row->nodeid;
     struct nsdb_stmt s;
-    int rc;
+    int rc = nodeid ? 0 : nsdb_number_next(db, NSDB_NUMBER_NODE, &nodeid);
 
-    nsdb_query(db, io_row->nodeid ? sql_at : sql, &s);
+    if (rc < 0)
+        return rc;
+    tell_inode(db, nodeid);
+    nsdb_query(db, sql, &s);
     inode_bind(&s, io_row);
-    if (io_row->nodeid)
-        nsdb_bind_u64(&s, io_row->nodeid);
+    nsdb_bind_id(&s, &io_row->ino);
+    nsdb_bind_u64(&s, nodeid);
     rc = nsdb_run(&s);
-    if (rc == 0 && !io_row->nodeid)
-        io_row->nodeid = nsdb_last_rowid(db);
+    if (rc == 0)
+        io_row->nodeid = nodeid;
     return rc;
 }
 
 int nsdb_inode_update(struct nsdb *db, const struct name_inode *row)
 {
-    static const char sql[] = "UPDATE inode SET ino=?, class=?, kind=?, epoch=?, version=?, conf=?,"
+    static const char sql[] = "UPDATE inode SET class=?, kind=?, epoch=?, version=?, conf=?,"
                               " writer=?, gone=?, dirty=?, sealed=? WHERE nodeid = ?";
     struct nsdb_stmt s;
 
+    tell_inode(db, row->nodeid);
     nsdb_query(db, sql, &s);
     inode_bind(&s, row);
     nsdb_bind_u64(&s, row->nodeid);
+    return nsdb_run(&s);
+}
+
+int nsdb_inode_confirm(struct nsdb *db, uint64_t nodeid, uint64_t conf)
+{
+    static const char sql[] = "UPDATE inode SET conf = ? WHERE nodeid = ?";
+    struct nsdb_stmt s;
+
+    tell_inode(db, nodeid);
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, conf);
+    nsdb_bind_u64(&s, nodeid);
+    return nsdb_run(&s);
+}
+
+int nsdb_inode_mark_gone(struct nsdb *db, uint64_t nodeid)
+{
+    static const char sql[] = "UPDATE inode SET gone = 1, dirty = 0 WHERE nodeid = ?";
+    struct nsdb_stmt s;
+
+    tell_inode(db, nodeid);
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, nodeid);
     return nsdb_run(&s);
 }
 
@@ -119,6 +167,7 @@ int nsdb_inode_mark_forgotten(struct nsdb *db, uint64_t nodeid)
     static const char sql[] = "UPDATE inode SET gone = 2 WHERE nodeid = ? AND gone = 1";
     struct nsdb_stmt s;
 
+    tell_inode(db, nodeid);
     nsdb_query(db, sql, &s);
     nsdb_bind_u64(&s, nodeid);
     return nsdb_run(&s);
@@ -129,6 +178,7 @@ int nsdb_inode_delete(struct nsdb *db, uint64_t nodeid)
     static const char sql[] = "DELETE FROM inode WHERE nodeid = ?";
     struct nsdb_stmt s;
 
+    tell_inode(db, nodeid);
     nsdb_query(db, sql, &s);
     nsdb_bind_u64(&s, nodeid);
     return nsdb_run(&s);
@@ -273,7 +323,7 @@ int nsdb_dentry_of(struct nsdb *db, const struct id16 *child, struct nsdb_stmt *
 void nsdb_dentry_scan(struct nsdb *db, const struct id16 *parent, uint64_t after,
                       struct nsdb_stmt *s)
 {
-    static const char sql[] = "SELECT " DENTRY_COLUMNS " FROM dentry INDEXED BY dentry_parent"
+    static const char sql[] = "SELECT " DENTRY_COLUMNS " FROM dentry"
                               " WHERE parent = ? AND cookie > ? ORDER BY cookie";
 
     nsdb_query(db, sql, s);
@@ -307,21 +357,26 @@ static void dentry_bind(struct nsdb_stmt *s, const struct name_dentry *row)
 
 int nsdb_dentry_insert(struct nsdb *db, struct name_dentry *io_row)
 {
-    static const char sql[] = "INSERT INTO dentry(row, parent, tag, class, epoch, version, conf,"
-                              " writer, child, dtype, sealed) VALUES(?,?,?,?,?,?,?,?,?,?,?)";
-    static const char sql_at[] =
+    static const char sql[] =
         "INSERT INTO dentry(row, parent, tag, class, epoch, version, conf,"
         " writer, child, dtype, sealed, cookie) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)";
+    const struct nsdb_watch *w = nsdb_get_watch(db);
+    uint64_t cookie = io_row->cookie;
     struct nsdb_stmt s;
-    int rc;
+    int rc = cookie ? 0 : nsdb_number_next(db, NSDB_NUMBER_COOKIE, &cookie);
 
-    nsdb_query(db, io_row->cookie ? sql_at : sql, &s);
+    if (rc < 0)
+        return rc;
+    nsdb_query(db, sql, &s);
     dentry_bind(&s, io_row);
-    if (io_row->cookie)
-        nsdb_bind_u64(&s, io_row->cookie);
+    nsdb_bind_u64(&s, cookie);
     rc = nsdb_run(&s);
-    if (rc == 0 && !io_row->cookie)
-        io_row->cookie = nsdb_last_rowid(db);
+    if (rc == 0)
+        io_row->cookie = cookie;
+    if (w && io_row->is_opened)
+        w->on_name(w->user, &io_row->parent, &io_row->child);
+    else
+        tell_names(db);
     return rc;
 }
 
@@ -329,25 +384,39 @@ int nsdb_dentry_update(struct nsdb *db, const struct name_dentry *row)
 {
     static const char sql[] =
         "UPDATE dentry SET row=?, parent=?, tag=?, class=?, epoch=?, version=?, conf=?,"
-        " writer=?, child=?, dtype=?, sealed=? WHERE cookie = ?";
+        " writer=?, child=?, dtype=?, sealed=?, cookie=? WHERE row = ?";
     struct nsdb_stmt s;
 
+    tell_names(db);
     nsdb_query(db, sql, &s);
     dentry_bind(&s, row);
     nsdb_bind_u64(&s, row->cookie);
+    nsdb_bind_id(&s, &row->row);
     return nsdb_run(&s);
 }
 
-int nsdb_dentry_set_child(struct nsdb *db, uint64_t cookie, const struct id16 *child,
-                          uint8_t dtype)
+int nsdb_dentry_confirm(struct nsdb *db, const struct id16 *row, uint64_t conf)
 {
-    static const char sql[] = "UPDATE dentry SET child = ?, dtype = ? WHERE cookie = ?";
+    static const char sql[] = "UPDATE dentry SET conf = ? WHERE row = ?";
     struct nsdb_stmt s;
 
     nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, conf);
+    nsdb_bind_id(&s, row);
+    return nsdb_run(&s);
+}
+
+int nsdb_dentry_set_child(struct nsdb *db, const struct id16 *row, const struct id16 *child,
+                          uint8_t dtype)
+{
+    static const char sql[] = "UPDATE dentry SET child = ?, dtype = ? WHERE row = ?";
+    struct nsdb_stmt s;
+
+    tell_names(db);
+    nsdb_query(db, sql, &s);
     nsdb_bind_id(&s, child);
     nsdb_bind_u64(&s, dtype);
-    nsdb_bind_u64(&s, cookie);
+    nsdb_bind_id(&s, row);
     return nsdb_run(&s);
 }
 
@@ -356,6 +425,7 @@ int nsdb_dentry_delete(struct nsdb *db, const struct id16 *row)
     static const char sql[] = "DELETE FROM dentry WHERE row = ?";
     struct nsdb_stmt s;
 
+    tell_names(db);
     nsdb_query(db, sql, &s);
     nsdb_bind_id(&s, row);
     return nsdb_run(&s);
@@ -431,6 +501,7 @@ int nsdb_header_put(struct nsdb *db, const struct name_header *row)
         " bytes) VALUES(?,?,?,?,?,?,?,?,?)";
     struct nsdb_stmt s;
 
+    tell_header(db, &row->file);
     nsdb_query(db, sql, &s);
     nsdb_bind_id(&s, &row->file);
     nsdb_bind_id(&s, &row->class_id);
@@ -441,6 +512,17 @@ int nsdb_header_put(struct nsdb *db, const struct name_header *row)
     nsdb_bind_id(&s, id_or_null(&row->fk_user));
     nsdb_bind_view(&s, row->fk_box);
     nsdb_bind_view(&s, row->bytes);
+    return nsdb_run(&s);
+}
+
+int nsdb_header_confirm(struct nsdb *db, const struct id16 *file, uint32_t conf)
+{
+    static const char sql[] = "UPDATE header SET conf = ? WHERE file = ?";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, conf);
+    nsdb_bind_id(&s, file);
     return nsdb_run(&s);
 }
 
@@ -470,6 +552,7 @@ int nsdb_header_delete(struct nsdb *db, const struct id16 *file)
 {
     static const char sql[] = "DELETE FROM header WHERE file = ?";
 
+    tell_header(db, file);
     return delete_file(db, sql, file);
 }
 

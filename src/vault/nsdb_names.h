@@ -37,6 +37,9 @@ int nsdb_inode_find(struct nsdb *db, const struct id16 *ino, struct nsdb_stmt *s
                     struct name_inode *out_row) PHR_MUST_CHECK;
 int nsdb_inode_insert(struct nsdb *db, struct name_inode *io_row) PHR_MUST_CHECK;
 int nsdb_inode_update(struct nsdb *db, const struct name_inode *row) PHR_MUST_CHECK;
+/* The ledger holds this version now; the rest of the row stays. */
+int nsdb_inode_confirm(struct nsdb *db, uint64_t nodeid, uint64_t conf) PHR_MUST_CHECK;
+int nsdb_inode_mark_gone(struct nsdb *db, uint64_t nodeid) PHR_MUST_CHECK;
 int nsdb_inode_mark_forgotten(struct nsdb *db, uint64_t nodeid) PHR_MUST_CHECK;
 int nsdb_inode_delete(struct nsdb *db, uint64_t nodeid) PHR_MUST_CHECK;
 /* The same inode under a new, never used number. */
@@ -75,7 +78,8 @@ void nsdb_dentry_scan_unopened(struct nsdb *db, const struct id16 *class_id, str
 int nsdb_dentry_next(struct nsdb_stmt *s, struct name_dentry *out_row) PHR_MUST_CHECK;
 int nsdb_dentry_insert(struct nsdb *db, struct name_dentry *io_row) PHR_MUST_CHECK;
 int nsdb_dentry_update(struct nsdb *db, const struct name_dentry *row) PHR_MUST_CHECK;
-int nsdb_dentry_set_child(struct nsdb *db, uint64_t cookie, const struct id16 *child,
+int nsdb_dentry_confirm(struct nsdb *db, const struct id16 *row, uint64_t conf) PHR_MUST_CHECK;
+int nsdb_dentry_set_child(struct nsdb *db, const struct id16 *row, const struct id16 *child,
                           uint8_t dtype) PHR_MUST_CHECK;
 int nsdb_dentry_delete(struct nsdb *db, const struct id16 *row) PHR_MUST_CHECK;
 int nsdb_dentry_count_links(struct nsdb *db, const struct id16 *child, uint32_t *out_n) PHR_MUST_CHECK;
@@ -96,6 +100,7 @@ struct name_header {
 int nsdb_header_get(struct nsdb *db, const struct id16 *file, struct nsdb_stmt *s,
                     struct name_header *out_row) PHR_MUST_CHECK;
 int nsdb_header_put(struct nsdb *db, const struct name_header *row) PHR_MUST_CHECK;
+int nsdb_header_confirm(struct nsdb *db, const struct id16 *file, uint32_t conf) PHR_MUST_CHECK;
 int nsdb_header_set_box(struct nsdb *db, const struct id16 *file, const struct id16 *user,
                         struct view box) PHR_MUST_CHECK;
 int nsdb_header_delete(struct nsdb *db, const struct id16 *file) PHR_MUST_CHECK;

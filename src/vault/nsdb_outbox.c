@@ -35,10 +35,13 @@ int nsdb_outbox_next(struct nsdb_stmt *s, struct outbox_row *out_row)
 int nsdb_outbox_add(struct nsdb *db, struct outbox_row *io_row)
 {
     static const char sql[] = "INSERT INTO outbox(patient, class, writer, lane, n, state, created_ms,"
-                              " reason, hash, op, sig) VALUES(?,?,?,?,?,?,?,?,?,?,?)";
+                              " reason, hash, op, sig, id) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)";
     struct nsdb_stmt s;
-    int rc;
+    uint64_t id;
+    int rc = nsdb_number_next(db, NSDB_NUMBER_OP, &id);
 
+    if (rc < 0)
+        return rc;
     nsdb_query(db, sql, &s);
     nsdb_bind_id(&s, &io_row->patient);
     nsdb_bind_id(&s, &io_row->class_id);
@@ -51,9 +54,10 @@ int nsdb_outbox_add(struct nsdb *db, struct outbox_row *io_row)
     nsdb_bind_digest(&s, &io_row->hash);
     nsdb_bind_view(&s, io_row->op);
     nsdb_bind_view(&s, view_of(io_row->sig.b, sizeof io_row->sig.b));
+    nsdb_bind_u64(&s, id);
     rc = nsdb_run(&s);
     if (rc == 0)
-        io_row->id = nsdb_last_rowid(db);
+        io_row->id = id;
     return rc;
 }
 
@@ -89,17 +93,25 @@ int nsdb_outbox_get(struct nsdb *db, uint64_t id, struct nsdb_stmt *s, struct ou
     return rc < 0 ? rc : -ENOENT;
 }
 
-int nsdb_outbox_find(struct nsdb *db, const struct digest *hash, uint64_t *out_id)
+int nsdb_outbox_find(struct nsdb *db, const struct digest *hash, uint64_t *out_id,
+                     struct signature *out_sig)
 {
-    static const char sql[] = "SELECT id FROM outbox WHERE hash = ?";
+    static const char sql[] = "SELECT id, sig FROM outbox WHERE hash = ?";
+    struct view sig = { NULL, 0 };
     struct nsdb_stmt s;
     int rc;
 
     nsdb_query(db, sql, &s);
     nsdb_bind_digest(&s, hash);
     rc = nsdb_step(&s);
-    if (rc > 0)
+    if (rc > 0) {
         *out_id = nsdb_col_u64(&s, 0);
+        sig = nsdb_col_view(&s, 1);
+        if (sig.n == sizeof out_sig->b)
+            memcpy(out_sig->b, sig.p, sig.n);
+        else
+            rc = PHR_E_FORMAT;
+    }
     nsdb_end(&s);
     return rc > 0 ? 0 : rc < 0 ? rc : -ENOENT;
 }

@@ -27,7 +27,8 @@ struct outbox_row {
 int nsdb_outbox_add(struct nsdb *db, struct outbox_row *io_row) PHR_MUST_CHECK; /* fills id */
 /* -ENOENT; statement left open as in nsdb_names.h. */
 int nsdb_outbox_get(struct nsdb *db, uint64_t id, struct nsdb_stmt *s, struct outbox_row *out_row) PHR_MUST_CHECK;
-int nsdb_outbox_find(struct nsdb *db, const struct digest *hash, uint64_t *out_id) PHR_MUST_CHECK;
+int nsdb_outbox_find(struct nsdb *db, const struct digest *hash, uint64_t *out_id,
+                     struct signature *out_sig) PHR_MUST_CHECK;
 /* Rows of a patient (NULL: of all) in order, whatever their state. */
 void nsdb_outbox_scan(struct nsdb *db, const struct id16 *patient, struct nsdb_stmt *s);
 int nsdb_outbox_next(struct nsdb_stmt *s, struct outbox_row *out_row) PHR_MUST_CHECK;

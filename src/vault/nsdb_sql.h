@@ -37,4 +37,15 @@ int nsdb_run(struct nsdb_stmt *s) PHR_MUST_CHECK;
 uint64_t nsdb_changes(struct nsdb *db);
 uint64_t nsdb_last_rowid(struct nsdb *db);
 
+/*
+ * Numbers that are never used again, not by a later start either: of inodes, places in
+ * directories, ops. Taken from memory; the database holds a bound that no number in use reaches,
+ * and is asked for the next few thousand at a time, in the caller's transaction.
+ */
+enum nsdb_number { NSDB_NUMBER_NODE, NSDB_NUMBER_COOKIE, NSDB_NUMBER_OP, NSDB_NUMBERS };
+int nsdb_number_next(struct nsdb *db, enum nsdb_number which, uint64_t *out_number) PHR_MUST_CHECK;
+
+/* Who is told of changes of names; NULL: nobody. */
+const struct nsdb_watch *nsdb_get_watch(const struct nsdb *db);
+
 #endif

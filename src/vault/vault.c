@@ -25,6 +25,7 @@
 #include "ipc/caller.h"
 #include "vault/lease.h"
 #include "vault/names.h"
+#include "vault/nodecache.h"
 #include "vault/notify.h"
 #include "vault/pool.h"
 #include "vault/session.h"
@@ -253,6 +254,8 @@ static int open_parts(struct vault *v)
     if (rc == 0)
         rc = lease_open(v);
     if (rc == 0)
+        rc = nodecache_open(v);
+    if (rc == 0)
         rc = notify_open(v, &v->notify);
     if (rc == 0)
         rc = pool_open(&v->pool);
@@ -326,6 +329,7 @@ void vault_close(struct vault *v)
     notify_close(v->notify);
     v->notify = NULL;
     pool_close(v->pool);
+    nodecache_close(v);
     lease_close(v);
     touch_close(v);
     session_free_all(v);

@@ -21,6 +21,7 @@ struct worker;
 struct lease;
 struct touch;
 struct pool;
+struct nodecache;
 
 struct vault {
     struct vault_opts opts; /* fixed; config is the caller's */
@@ -45,6 +46,7 @@ struct vault {
     struct identity *identities; /* names lock */
     struct session *sessions;    /* names lock */
     struct lease *lease;         /* names lock: released keys and requests in flight */
+    struct nodecache *nodecache; /* names lock */
     struct touch *touch;         /* names lock: times that are not in the rows yet */
     uint64_t denied_uid_place;   /* names lock: last denied attempt that was recorded */
     uint64_t denied_ms;          /* names lock */

@@ -307,7 +307,7 @@ TEST(nsdb__a_name_has_one_row_in_a_directory)
     CHECK(!found.is_opened);
     nsdb_end(&s);
     found.child = random_id();
-    CHECK_EQ(nsdb_dentry_set_child(db, found.cookie, &found.child, 4), 0);
+    CHECK_EQ(nsdb_dentry_set_child(db, &found.row, &found.child, 4), 0);
     CHECK_EQ(nsdb_dentry_count_links(db, &found.child, &n), 0);
     CHECK_EQ(n, 1);
     CHECK_EQ(nsdb_dentry_count_dirs(db, &d.parent, &n), 0);
