@@ -36,9 +36,8 @@ static unsigned to_node_set(int to_set, bool kill_suidgid)
     };
     unsigned set = kill_suidgid ? NODE_KILL_SUIDGID : 0;
 
-    /* Nothing but the ctime: chown(-1, -1), for which the kernel asks for no set-id bits to fall. */
-    if (to_set == FUSE_SET_ATTR_CTIME)
-        set |= NODE_KILL_SUIDGID;
+    if ((to_set & ~FUSE_SET_ATTR_CTIME) == 0 && !kill_suidgid)
+        set |= NODE_KILL_NO_REASON;
     for (size_t i = 0; i < sizeof map / sizeof map[0]; i++) {
         if (to_set & map[i].fuse)
             set |= map[i].node;

@@ -304,7 +304,7 @@ static int drop_box(struct apply *a, const struct class_ctx *ctx, const struct i
     return nsdb_header_set_box(a->v->db, file, &nobody, view_of(NULL, 0));
 }
 
-/* The seal has no times: the inode has them. */
+/* The seal has no times: the inode has them. Of our own seals the row of the contents has newer. */
 static int set_mtime(struct apply *a, uint64_t nodeid)
 {
     scoped(names_fini) struct node n = { 0 };
@@ -322,6 +322,7 @@ int apply_put_seal(void *user, const struct class_ctx *ctx, const struct seal_ch
     struct name_dentry row;
     struct nsdb_stmt s;
     uint64_t nodeid = nodeid_of(a->v, &seal->file);
+    bool is_ours = is_own_seal(a, &seal->file);
     int rc;
 
     writer_init(&bytes);
@@ -334,8 +335,9 @@ int apply_put_seal(void *user, const struct class_ctx *ctx, const struct seal_ch
     rc = nsdb_content_get(a->v->db, nodeid, NULL, &content);
     if (rc < 0 && rc != -ENOENT)
         return rc;
+    is_ours = is_ours && rc == 0;
     /* A live kernel inode never changes version: another's version gets a number of its own. */
-    if (rc == 0 && !is_own_seal(a, &seal->file)) {
+    if (rc == 0 && !is_ours) {
         uint64_t old = nodeid;
 
         rc = retire_node(a->v, old, content.state != CONTENT_CLEAN, &nodeid);
@@ -347,7 +349,7 @@ int apply_put_seal(void *user, const struct class_ctx *ctx, const struct seal_ch
         notify_node(a->v, old);
     }
     rc = contents_apply_seal(a->v->contents, nodeid, ctx, seal);
-    if (rc == 0)
+    if (rc == 0 && !is_ours)
         rc = set_mtime(a, nodeid);
     if (rc == 0 && nsdb_dentry_of(a->v->db, &seal->file, &s, &row) == 0) {
         tell_entry(a->v, &row);

@@ -152,7 +152,7 @@ static int chmod_acl(struct inode_attr *attr, mode_t mode, struct writer *xattrs
  */
 static void kill_suid(const struct who *who, uint32_t gid, struct inode_attr *attr)
 {
-    if (!S_ISREG(attr->mode))
+    if (S_ISDIR(attr->mode))
         return;
     attr->mode &= ~(uint32_t)S_ISUID;
     if ((attr->mode & S_IXGRP) || (who->uid != 0 && who->gid != gid))
@@ -167,6 +167,22 @@ struct setattr_try {
     bool set_content_mtime;
     struct row_time content_mtime;
 };
+
+/*
+ * The kernel says neither that bits should fall nor why. Of a file with nothing in the request:
+ * another than root writes to it. Else chown(-1, -1), which is for owners where bits do fall.
+ */
+static int kill_without_reason(const struct setattr_try *t, const struct node *n, struct inode_attr *io_attr)
+{
+    bool is_write = S_ISREG(n->attr.mode) && !(t->change->set & NODE_SET_CTIME);
+
+    if (is_write && t->who->uid == 0)
+        return 0; /* it is file capabilities that fall */
+    kill_suid(t->who, n->attr.gid, io_attr);
+    if (!is_write && io_attr->mode != n->attr.mode && t->who->uid != 0 && t->who->uid != n->attr.uid)
+        return -EPERM;
+    return 0;
+}
 
 /* True when something must go into the row now (else a touch will do). */
 static int change_row(struct setattr_try *t, struct node *n)
@@ -192,10 +208,12 @@ static int change_row(struct setattr_try *t, struct node *n)
         is_changed = true;
     }
     if (c->set & NODE_KILL_SUIDGID) {
-        uint32_t before = attr.mode;
-
         kill_suid(t->who, n->attr.gid, &attr);
-        is_changed |= attr.mode != before;
+        is_changed |= attr.mode != n->attr.mode;
+    }
+    if (c->set & NODE_KILL_NO_REASON) {
+        rc = kill_without_reason(t, n, &attr);
+        is_changed |= attr.mode != n->attr.mode;
     }
     if (c->set & (NODE_SET_ATIME | NODE_SET_ATIME_NOW)) {
         take_time(&attr.atime, &c->atime, c->set & NODE_SET_ATIME_NOW);

@@ -44,7 +44,8 @@ enum node_set { /* which fields of node_change count */
     NODE_SET_ATIME_NOW = 1 << 6,
     NODE_SET_MTIME_NOW = 1 << 7,
     NODE_SET_CTIME = 1 << 8,
-    NODE_KILL_SUIDGID = 1 << 9
+    NODE_KILL_SUIDGID = 1 << 9,
+    NODE_KILL_NO_REASON = 1 << 10 /* nothing else set, or the ctime: a write, or chown(-1, -1) */
 };
 struct file;
 struct node_change {

@@ -100,11 +100,20 @@ static void modes_chown(void)
         TRY(chown("d", USER_A, GROUP_A));
         twin_show("d");
     }
+    twin_touch("setid", 06755);
+    TRY(mkfifo("p", 0600));
+    TRY(chmod("p", 04600));
     AS(USER_B, GROUP_B)
     {
         TRY(chown("f", USER_B, GROUP_B));
         TRY(chown("f", (uid_t)-1, (gid_t)-1));
+        TRY(chown("setid", (uid_t)-1, (gid_t)-1));
+        TRY(chown("p", (uid_t)-1, (gid_t)-1));
+        twin_show("setid");
+        twin_show("p");
     }
+    TRY(chown("p", (uid_t)-1, (gid_t)-1));
+    twin_show("p");
     TRY(symlink("f", "s"));
     TRY(lchown("s", 1, 1));
     twin_show("s");
