@@ -13,8 +13,10 @@
 #include "base/checked.h"
 #include "base/fdio.h"
 #include "store/crash.h"
+#include "store/pack.h"
 #include "store/store_state.h"
 
+static struct store_fd **fd_bucket(struct store *s, uint64_t id);
 static int fd_borrow(struct store *s, uint64_t id, struct store_fd **out_fd);
 static void fd_release(struct store *s, struct store_fd *f);
 static int fd_keep(struct store *s, uint64_t id, int fd, struct store_fd **out_fd);
@@ -26,7 +28,26 @@ enum container_kind container_kind(uint64_t id)
 
 uint64_t container_number(uint64_t id)
 {
-    return id >> 2;
+    return container_kind(id) == CONTAINER_PACK ? pack_number(id) : id >> 2;
+}
+
+uint64_t container_file(uint64_t id)
+{
+    return container_kind(id) == CONTAINER_PACK ? pack_id(pack_number(id)) : id;
+}
+
+uint64_t container_at(uint64_t id)
+{
+    return container_kind(id) == CONTAINER_PACK ? pack_object_at(id) : 0;
+}
+
+/* An object in a pack ends where its pages do: behind them are the bytes of another. */
+static bool is_inside(uint64_t id, uint64_t at, uint64_t len)
+{
+    uint64_t bytes =
+        container_kind(id) == CONTAINER_PACK ? pack_object_bytes(id) : UINT64_MAX;
+
+    return bytes == 0 || (at <= bytes && len <= bytes - at);
 }
 
 /* s->lock. The directory of the next number exists. */
@@ -73,12 +94,13 @@ int container_create(struct store *s, enum container_kind kind, uint64_t *out_id
         rc = dir_for_next(s);
         if (rc < 0)
             break;
-        id = s->next++ << 2 | (uint64_t)kind;
+        id = kind == CONTAINER_PACK ? pack_id(s->next) : s->next << 2 | (uint64_t)kind;
+        s->next++;
         store_container_name(id, name);
         rc = fdio_open(s->dir_fd, name, O_RDWR | O_CREAT | O_EXCL, 0600, &fd);
     } while (rc == -EEXIST);
     if (rc == 0)
-        note_unsynced_dir(s, id >> 2);
+        note_unsynced_dir(s, container_number(id));
     pthread_mutex_unlock(&s->lock);
     if (rc < 0)
         return rc;
@@ -93,11 +115,11 @@ int container_create(struct store *s, enum container_kind kind, uint64_t *out_id
 int container_read(struct store *s, uint64_t id, struct span room, uint64_t at)
 {
     struct store_fd *f = NULL;
-    int rc = fd_borrow(s, id, &f);
+    int rc = is_inside(id, at, room.n) ? fd_borrow(s, id, &f) : -ENODATA;
 
     if (rc < 0)
         return rc;
-    rc = fdio_pread_all(f->fd, room.p, room.n, at);
+    rc = fdio_pread_all(f->fd, room.p, room.n, container_at(id) + at);
     fd_release(s, f);
     return rc;
 }
@@ -105,12 +127,14 @@ int container_read(struct store *s, uint64_t id, struct span room, uint64_t at)
 int container_write(struct store *s, uint64_t id, struct view bytes, uint64_t at)
 {
     struct store_fd *f = NULL;
-    int rc = fd_borrow(s, id, &f);
+    int rc;
 
+    INVARIANT(is_inside(id, at, bytes.n));
+    rc = fd_borrow(s, id, &f);
     if (rc < 0)
         return rc;
     crash_point();
-    rc = fdio_pwrite_all(f->fd, bytes.p, bytes.n, at);
+    rc = fdio_pwrite_all(f->fd, bytes.p, bytes.n, container_at(id) + at);
     fd_release(s, f);
     return rc;
 }
@@ -137,6 +161,7 @@ int container_write_parts(struct store *s, uint64_t id, struct iovec *v, int cou
     if (rc < 0)
         return rc;
     crash_point();
+    at += container_at(id);
     while (count > 0) {
         ssize_t put = pwritev(f->fd, v, count, (off_t)at);
 
@@ -211,7 +236,7 @@ void container_sync_start(struct store *s, uint64_t id, uint64_t at, uint64_t le
 
     if (fd_borrow(s, id, &f) < 0)
         return;
-    ignored(sync_file_range(f->fd, (off_t)at, (off_t)len,
+    ignored(sync_file_range(f->fd, (off_t)(container_at(id) + at), (off_t)len,
                             SYNC_FILE_RANGE_WRITE)); /* a hint */
     fd_release(s, f);
 }
@@ -223,14 +248,15 @@ void container_will_need(struct store *s, uint64_t id, uint64_t at, uint64_t len
     if (fd_borrow(s, id, &f) < 0)
         return;
     ignored(
-        posix_fadvise(f->fd, (off_t)at, (off_t)len, POSIX_FADV_WILLNEED)); /* a hint */
+        posix_fadvise(f->fd, (off_t)(container_at(id) + at), (off_t)len,
+                      POSIX_FADV_WILLNEED)); /* a hint */
     fd_release(s, f);
 }
 
 int container_truncate(struct store *s, uint64_t id, uint64_t bytes)
 {
     struct store_fd *f = NULL;
-    int rc = fd_borrow(s, id, &f);
+    int rc = container_file(id) == id ? fd_borrow(s, id, &f) : -EINVAL;
 
     if (rc < 0)
         return rc;
@@ -248,8 +274,8 @@ int container_punch(struct store *s, uint64_t id, uint64_t at, uint64_t len)
     if (rc < 0)
         return rc;
     crash_point();
-    if (fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
-                  (off_t)len) < 0)
+    if (fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(container_at(id) + at), (off_t)len) < 0)
         rc = -errno;
     fd_release(s, f);
     return rc;
@@ -259,8 +285,13 @@ int container_get_bytes(struct store *s, uint64_t id, uint64_t *out_bytes)
 {
     struct store_fd *f = NULL;
     struct stat st;
-    int rc = fd_borrow(s, id, &f);
+    int rc;
 
+    if (container_file(id) != id) {
+        *out_bytes = pack_object_bytes(id);
+        return 0;
+    }
+    rc = fd_borrow(s, id, &f);
     if (rc < 0)
         return rc;
     rc = fstat(f->fd, &st) < 0 ? -errno : 0;
@@ -284,9 +315,9 @@ int container_unlink(struct store *s, uint64_t id)
     char name[STORE_NAME_BYTES];
     int rc;
 
+    INVARIANT(container_file(id) == id); /* an object in a pack is punched */
     pthread_mutex_lock(&s->lock);
-    for (struct store_fd **at = &s->buckets[(id >> 2) % STORE_FDS_MAX]; *at;
-         at = &(*at)->next) {
+    for (struct store_fd **at = fd_bucket(s, id); *at; at = &(*at)->next) {
         struct store_fd *f = *at;
 
         if (f->id != id || f->users > 0)
@@ -306,9 +337,15 @@ int container_unlink(struct store *s, uint64_t id)
 /* ---- descriptors ---- */
 
 /* s->lock. */
+static struct store_fd **fd_bucket(struct store *s, uint64_t id)
+{
+    return &s->buckets[container_number(id) % STORE_FDS_MAX];
+}
+
+/* s->lock. */
 static struct store_fd *fd_find(struct store *s, uint64_t id)
 {
-    struct store_fd *f = s->buckets[(id >> 2) % STORE_FDS_MAX];
+    struct store_fd *f = *fd_bucket(s, id);
 
     while (f && f->id != id)
         f = f->next;
@@ -331,7 +368,7 @@ static struct store_fd *fd_slot(struct store *s)
     }
     if (!oldest)
         return NULL;
-    at = &s->buckets[(oldest->id >> 2) % STORE_FDS_MAX];
+    at = fd_bucket(s, oldest->id);
     while (*at != oldest)
         at = &(*at)->next;
     *at = oldest->next;
@@ -363,8 +400,8 @@ static int fd_keep(struct store *s, uint64_t id, int fd, struct store_fd **out_f
                             .fd = fd,
                             .users = 1,
                             .used_at = ++s->tick,
-                            .next = s->buckets[(id >> 2) % STORE_FDS_MAX] };
-    s->buckets[(id >> 2) % STORE_FDS_MAX] = f;
+                            .next = *fd_bucket(s, id) };
+    *fd_bucket(s, id) = f;
     pthread_mutex_unlock(&s->lock);
     *out_fd = f;
     return 0;
@@ -377,6 +414,7 @@ static int fd_borrow(struct store *s, uint64_t id, struct store_fd **out_fd)
     int fd = -1;
     int rc;
 
+    id = container_file(id);
     pthread_mutex_lock(&s->lock);
     f = fd_find(s, id);
     if (f) {

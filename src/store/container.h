@@ -10,8 +10,9 @@
 #include "store/store.h"
 
 /*
- * s: one segment or manifest. o: the overlay of one dirty file. p: a pack of objects. The kind
- * is in the low bits of a container's id, so an id tells the name; 0 is no container.
+ * s: one segment or manifest. o: the overlay of one dirty file. p: a small object in a pack, or
+ * the pack (pack.h). The kind is in the low bits of a container's id, so an id tells the name; 0
+ * is no container.
  */
 enum container_kind { CONTAINER_SEGMENT = 1, CONTAINER_OVERLAY = 2, CONTAINER_PACK = 3 };
 
@@ -24,6 +25,9 @@ struct loc {
 
 enum container_kind container_kind(uint64_t id);
 uint64_t container_number(uint64_t id);
+/* The file that holds it, as an id: itself, or its pack; and where it begins there. */
+uint64_t container_file(uint64_t id);
+uint64_t container_at(uint64_t id);
 
 /* A new, empty file. -ENOSPC at the floor. */
 int container_create(struct store *s, enum container_kind kind, uint64_t *out_id) PHR_MUST_CHECK;

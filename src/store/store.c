@@ -34,9 +34,12 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/fdio.h"
+#include "store/pack.h"
 #include "store/store_state.h"
 
 enum { ROOM_FRESH_MS = 100 };
+
+static const uint64_t NUMBER_MAX = UINT64_C(1) << 37; /* an id has room for it */
 
 static int find_next(struct store *s);
 static void *freeing_main(void *arg);
@@ -70,6 +73,7 @@ int store_open(int vault_fd, uint64_t floor_bytes, struct store **out_store)
     s->freed_end = &s->freed;
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->dir_lock, NULL);
+    pthread_mutex_init(&s->pack_lock, NULL);
     pthread_mutex_init(&s->free_lock, NULL);
     pthread_cond_init(&s->free_wake, NULL);
     if (mkdirat(vault_fd, "data", 0700) == 0) {
@@ -110,6 +114,7 @@ void store_close(struct store *s)
         close(s->dir_fd);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->dir_lock);
+    pthread_mutex_destroy(&s->pack_lock);
     pthread_mutex_destroy(&s->free_lock);
     pthread_cond_destroy(&s->free_wake);
     free(s);
@@ -149,9 +154,11 @@ static uint64_t id_of_name(const char *name)
     if (!letter || name[1] != '-' || name[2] < '0' || name[2] > '9')
         return 0;
     number = strtoull(name + 2, &end, 10);
-    if (*end != '\0' || number >= UINT64_MAX / 4)
+    if (*end != '\0' || number >= NUMBER_MAX)
         return 0;
-    return (uint64_t)number << 2 | (uint64_t)(letter - letters);
+    return letter - letters == CONTAINER_PACK
+               ? pack_id((uint64_t)number)
+               : (uint64_t)number << 2 | (uint64_t)(letter - letters);
 }
 
 static void note_dir(void *user, const char *name)
@@ -173,6 +180,14 @@ static void note_container(void *user, const char *name)
         *next = container_number(id) + 1;
 }
 
+static void reap_one(void *user, const char *name)
+{
+    uint64_t id = id_of_name(name);
+
+    if (container_kind(id) == CONTAINER_PACK)
+        pack_reap(user, id);
+}
+
 /* Reads data/ and its last directory, whatever the number of files. */
 static int find_next(struct store *s)
 {
@@ -183,6 +198,7 @@ static int find_next(struct store *s)
     if (rc < 0)
         return rc;
     s->next = 1;
+    s->first_of_run = 1;
     if (dirs == 0)
         return 0;
     if (dirs > 1)
@@ -190,7 +206,9 @@ static int find_next(struct store *s)
     s->sync_dir = dirs; /* an earlier process may have been killed before its fsync */
     s->sync_dir_below = dirs - 1;
     store_dir_name((dirs - 1) * STORE_DIR_CONTAINERS, name);
-    return each_name(s, name, note_container, &s->next);
+    rc = each_name(s, name, note_container, &s->next);
+    s->first_of_run = s->next;
+    return rc < 0 ? rc : each_name(s, name, reap_one, s);
 }
 
 uint64_t store_get_next(struct store *s)
@@ -249,10 +267,13 @@ bool store_is_low(struct store *s)
 
 static void free_one(struct store *s, const struct loc *l)
 {
-    if (l->len == 0)
+    if (l->len == 0) {
         ignored(container_unlink(s, l->container)); /* the next sweep finds it again */
-    else
-        ignored(container_punch(s, l->container, l->offset, l->len)); /* space only */
+        return;
+    }
+    ignored(container_punch(s, l->container, l->offset, l->len)); /* space only */
+    if (container_kind(l->container) == CONTAINER_PACK)
+        pack_reap(s, l->container);
 }
 
 static void queue_free(struct store *s, struct loc l)
@@ -273,14 +294,21 @@ static void queue_free(struct store *s, struct loc l)
 
 void store_free(struct store *s, uint64_t container)
 {
-    if (container)
-        queue_free(s, (struct loc){ .container = container });
+    struct loc l = { .container = container };
+
+    if (container == 0)
+        return;
+    if (container_file(container) != container) /* an object in a pack: its pages */
+        l = (struct loc){ container_file(container), pack_object_at(container),
+                          pack_object_bytes(container) };
+    queue_free(s, l);
 }
 
 void store_free_part(struct store *s, uint64_t container, uint64_t offset, uint64_t len)
 {
     if (container && len > 0)
-        queue_free(s, (struct loc){ container, offset, len });
+        queue_free(s, (struct loc){ container_file(container),
+                                    container_at(container) + offset, len });
 }
 
 void store_free_wait(struct store *s)
@@ -289,6 +317,21 @@ void store_free_wait(struct store *s)
     while (s->freed || s->is_freeing)
         pthread_cond_wait(&s->free_wake, &s->free_lock);
     pthread_mutex_unlock(&s->free_lock);
+}
+
+/* s->free_lock. Parts that lie behind each other go in one call: files that were made together
+   are often deleted together. */
+static void take_neighbours(struct store *s, struct store_freed *f)
+{
+    while (s->freed && f->loc.len > 0 && s->freed->loc.len > 0 &&
+           s->freed->loc.container == f->loc.container &&
+           s->freed->loc.offset == f->loc.offset + f->loc.len) {
+        struct store_freed *next = s->freed;
+
+        f->loc.len += next->loc.len;
+        s->freed = next->next;
+        free(next);
+    }
 }
 
 static void *freeing_main(void *arg)
@@ -306,6 +349,7 @@ static void *freeing_main(void *arg)
             continue;
         }
         s->freed = f->next;
+        take_neighbours(s, f);
         if (!s->freed)
             s->freed_end = &s->freed;
         s->is_freeing = true;

@@ -40,7 +40,8 @@ void store_free_wait(struct store *s);
 
 /*
  * Unlinks containers numbered [from, below) that is_used denies: what a crash left between
- * making a container and committing the row that names it.
+ * making a container and committing the row that names it. It is asked about files: of packs
+ * (container_file), not of what lies in them.
  */
 int store_sweep(struct store *s, uint64_t from, uint64_t below,
                 bool (*is_used)(void *user, uint64_t container), void *user) PHR_MUST_CHECK;

@@ -31,9 +31,13 @@ struct store {
     int dir_fd; /* data/ */
     uint64_t floor_bytes;
     pthread_mutex_t dir_lock; /* before lock: directories are being fsynced */
+    pthread_mutex_t pack_lock; /* before lock */
+    uint64_t pack;      /* pack_lock: where small objects go; 0: none yet */
+    uint64_t pack_page; /* pack_lock: its first page that was not given out */
 
     pthread_mutex_t lock; /* leaf: nothing is called with it held but open, close, mkdir */
     uint64_t next;        /* lock */
+    uint64_t first_of_run; /* containers of earlier runs are below */
     uint64_t dir_made;    /* lock: this directory exists; UINT64_MAX: none yet */
     uint64_t tick;        /* lock */
     struct store_fd fds[STORE_FDS_MAX];        /* lock */

@@ -11,8 +11,7 @@
  *          at most 2^20 messages; the salt, hence the key, is fresh for each new segment.
  * BUILD-4  Only the last block of a segment may be short.
  *
- * A file of up to 1 MiB stays in memory until it is flushed, and then is written once, in the
- * form of the object, with its footer behind: one pwritev.
+ * A file of up to 1 MiB stays in memory until it is flushed (content_small.c).
  */
 #include <string.h>
 
@@ -22,7 +21,7 @@
 #include "crypto/random.h"
 #include "vault/content_state.h"
 
-enum { SEALED_COUNT_MAX = 1 << 20, NONCES_FIRST = 16, CT_ROOM_MIN = 16 * 1024 };
+enum { SEALED_COUNT_MAX = 1 << 20, NONCES_MIN = 16, CT_ROOM_MIN = 16 * 1024 };
 
 static size_t ct_room_for(size_t bytes)
 {
@@ -33,10 +32,8 @@ static size_t ct_room_for(size_t bytes)
     return room;
 }
 
-void building_free(struct content *ct, struct seg *seg)
+void building_free_one(struct content *ct, struct building *b)
 {
-    struct building *b = seg->building;
-
     if (!b)
         return;
     if (b->ct)
@@ -45,7 +42,14 @@ void building_free(struct content *ct, struct seg *seg)
     free(b->nonces);
     strip_fini(&b->strip);
     free(b);
+}
+
+void building_free(struct content *ct, struct seg *seg)
+{
+    building_free_one(ct, seg->building);
+    building_free_one(ct, seg->kept);
     seg->building = NULL;
+    seg->kept = NULL;
 }
 
 static int strip_start(struct content *ct, struct seg *seg, struct strip *s)
@@ -144,10 +148,12 @@ bool building_is_worn(const struct seg *seg)
     return seg->building->sealed_count > SEALED_COUNT_MAX - 2 * SEG_BLOCKS;
 }
 
-static int nonce_next(struct content *ct, struct building *b, const uint8_t **out_nonce)
+/* `left` blocks are still to be sealed in this call: so many nonces are drawn at once. */
+static int nonce_next(struct content *ct, struct building *b, size_t left,
+                      const uint8_t **out_nonce)
 {
     size_t bytes = aead_nonce_bytes(ct->geometry.suite);
-    size_t all = b->sealed_count < NONCES_FIRST ? NONCES_FIRST : SEG_BLOCKS;
+    size_t all = left < NONCES_MIN ? NONCES_MIN : left;
 
     if (b->sealed_count >= SEALED_COUNT_MAX)
         return PHR_E_LIMIT;
@@ -176,7 +182,7 @@ static int seal_blocks(struct content *ct, struct seg *seg, uint32_t j, struct v
         size_t n = plain.n - at < BLOCK_BYTES ? plain.n - at : BLOCK_BYTES;
         uint8_t *entry = strip_entry(ct, &b->strip, j);
         const uint8_t *nonce = NULL;
-        int rc = nonce_next(ct, b, &nonce);
+        int rc = nonce_next(ct, b, (plain.n - at + BLOCK_BYTES - 1) / BLOCK_BYTES, &nonce);
 
         if (rc < 0)
             return rc;
@@ -318,80 +324,6 @@ int building_spill(struct content *ct, struct seg *seg)
 
 /* ---- flush ---- */
 
-/* Data blocks of a small file, holes left out: in place, or a copy in *out_copy. */
-static int pack_dense(struct content *ct, struct seg *seg, uint8_t **out_copy,
-                      size_t *out_n)
-{
-    struct building *b = seg->building;
-    uint32_t blocks = layout_blocks(seg->plaintext_len);
-    uint8_t *copy;
-    size_t at = 0;
-
-    *out_n = seg->plaintext_len;
-    if (seg->data_blocks == blocks)
-        return 0;
-    copy = malloc((size_t)seg->data_blocks * BLOCK_BYTES + 1);
-    if (!copy)
-        return -ENOMEM;
-    for (uint32_t j = 0; j < blocks; j++) {
-        size_t n = seg_block_bytes(seg, j);
-
-        if (strip_entry_is_hole(strip_entry(ct, &b->strip, j), ct->geometry.suite))
-            continue;
-        memcpy(copy + at, b->ct + (size_t)j * BLOCK_BYTES, n);
-        at += n;
-    }
-    *out_copy = copy;
-    *out_n = at;
-    return 0;
-}
-
-/* The whole object and its footer at once. */
-static int flush_small(struct content *ct, struct seg *seg)
-{
-    struct building *b = seg->building;
-    scoped(free) uint8_t *footer = calloc(2, FOOTER_BYTES); /* padding before it */
-    size_t strip_bytes =
-        layout_blocks(seg->plaintext_len) * strip_entry_bytes(ct->geometry.suite);
-    scoped(free) uint8_t *copy = NULL;
-    size_t ct_bytes = 0;
-    size_t object;
-    size_t padding;
-    uint64_t id = 0;
-    int rc;
-
-    if (!footer)
-        return -ENOMEM;
-    rc = pack_dense(ct, seg, &copy, &ct_bytes);
-    if (rc == 0)
-        rc = container_create(ct->cs->store, CONTAINER_SEGMENT, &id);
-    if (rc < 0)
-        return rc;
-    object = ct_bytes + strip_bytes + SALT_BYTES;
-    padding = (FOOTER_BYTES - object % FOOTER_BYTES) % FOOTER_BYTES;
-    rc = seg_footer(ct, seg, &b->strip, 1, object, footer + FOOTER_BYTES);
-    if (rc == 0) {
-        struct iovec v[] = {
-            { copy ? copy : b->ct, ct_bytes },
-            { b->strip.entries, strip_bytes },
-            { b->strip.salt, SALT_BYTES },
-            { footer + FOOTER_BYTES - padding, padding + FOOTER_BYTES },
-        };
-
-        rc = container_write_parts(ct->cs->store, id, v, (int)ARRAY_COUNT(v), 0);
-    }
-    if (rc == 0)
-        rc = content_touch(ct, id);
-    if (rc < 0) {
-        store_free(ct->cs->store, id); /* no row names it */
-        return rc;
-    }
-    seg->form = SEG_DENSE;
-    seg->loc = (struct loc){ id, 0, object };
-    building_free(ct, seg);
-    return 0;
-}
-
 /* The part of the strip that changed; with the first flush all of it and the salt. */
 static int write_strip(struct content *ct, struct seg *seg)
 {
@@ -423,7 +355,7 @@ int building_flush(struct content *ct, struct seg *seg)
     if (!b || !b->is_dirty)
         return 0;
     if (b->ct)
-        return flush_small(ct, seg);
+        return small_flush(ct, seg);
     footer = malloc(FOOTER_BYTES);
     if (!footer)
         return -ENOMEM;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "store/pack.h"
 #include "vault/content_state.h"
 
 static const char clean_mark_key[] = "content_clean_mark";
@@ -59,12 +60,68 @@ static void used_sort(struct used_set *u)
         qsort(u->ids, u->count, sizeof *u->ids, compare_ids);
 }
 
+/* Place of the first one >= id. */
+static size_t used_place(const struct used_set *u, uint64_t id)
+{
+    size_t low = 0;
+    size_t high = u->count;
+
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+
+        if (u->ids[mid] < id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
 static bool used_has(void *user, uint64_t container)
 {
     const struct used_set *u = user;
+    size_t i = used_place(u, container);
 
-    return u->count > 0 &&
-           bsearch(&container, u->ids, u->count, sizeof *u->ids, compare_ids) != NULL;
+    return i < u->count && u->ids[i] == container;
+}
+
+/* For the sweep: a pack is used by any object in it. Ids of one pack lie side by side but for
+   those of other kinds that happen to be in between. */
+static bool used_has_file(void *user, uint64_t file)
+{
+    const struct used_set *u = user;
+    uint64_t end = pack_id(container_number(file) + 1);
+
+    if (container_kind(file) != CONTAINER_PACK)
+        return used_has(user, file);
+    for (size_t i = used_place(u, file); i < u->count && u->ids[i] < end; i++)
+        if (container_kind(u->ids[i]) == CONTAINER_PACK)
+            return true;
+    return false;
+}
+
+/* What a crash left inside packs that are used. */
+static void free_gaps(struct contents *cs, const struct used_set *u, uint64_t from)
+{
+    uint64_t file = 0;
+    uint64_t at = 0;
+
+    for (size_t i = 0; i < u->count; i++) {
+        uint64_t id = u->ids[i];
+
+        if (container_kind(id) != CONTAINER_PACK || container_number(id) < from ||
+            container_number(id) >= cs->first_number)
+            continue;
+        if (container_file(id) != file) {
+            store_free_part(cs->store, file, at, PACK_BYTES_MAX - at);
+            file = container_file(id);
+            at = 0;
+        }
+        if (container_at(id) > at)
+            store_free_part(cs->store, file, at, container_at(id) - at);
+        at = container_at(id) + pack_object_bytes(id);
+    }
+    store_free_part(cs->store, file, at, PACK_BYTES_MAX - at);
 }
 
 /* FREE_LATER: ask again; FREE_NEVER: a row names it, whoever replaces that row asks anew. */
@@ -178,9 +235,11 @@ void contents_sweep(struct contents *cs)
             rc = nsdb_object_each(cs->db, used_object, &u);
         if (rc == 0 && !u.failed) {
             used_sort(&u);
-            rc = store_sweep(cs->store, from, cs->first_number, used_has, &u);
-            if (rc == 0)
+            rc = store_sweep(cs->store, from, cs->first_number, used_has_file, &u);
+            if (rc == 0) {
+                free_gaps(cs, &u, from);
                 ignored(put_mark(cs, cs->first_number)); /* else it is swept once more */
+            }
         }
         free(u.ids);
     }

@@ -272,6 +272,10 @@ static int place_for(struct content *ct, uint64_t block, struct seg **out_seg)
 
     *out_seg = NULL;
     if (seg) {
+        if (seg->kept && !seg->is_sealed && !seg->is_frozen)
+            rc = small_take_back(ct, seg);
+        if (rc < 0)
+            return rc;
         if (seg->form != SEG_BUILDING || seg->is_sealed || seg->is_frozen)
             return 0;
         if (!seg->building && layout_blocks(seg->plaintext_len) < SEG_BLOCKS)

@@ -31,8 +31,10 @@ int layout_dup(const struct layout *l, struct layout *out)
             return -ENOMEM;
         memcpy(copy.segs, l->segs, l->seg_count * sizeof *copy.segs);
     }
-    for (size_t i = 0; i < copy.seg_count; i++)
+    for (size_t i = 0; i < copy.seg_count; i++) {
         copy.segs[i].building = NULL;
+        copy.segs[i].kept = NULL;
+    }
     *out = copy;
     return 0;
 }

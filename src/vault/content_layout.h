@@ -31,6 +31,7 @@ struct seg {
     struct digest strip_id;
     bool is_frozen;            /* memory only: being sealed, nothing more goes here */
     struct building *building; /* memory only: open for appends */
+    struct building *kept;     /* memory only: of a small object, which may be written anew */
 };
 
 struct level_ref {

@@ -56,6 +56,7 @@ int content_resize(struct content *ct, uint64_t size)
         return 0;
     if (size == 0)
         return content_reset(ct);
+    small_forget(ct);
     if (size < ct->size)
         rc = shrink(ct, size);
     if (rc < 0)
@@ -147,6 +148,21 @@ static bool zero_seg(struct content *ct, struct seg *seg, uint64_t from, uint64_
     return from - start < flushed;
 }
 
+/* All that there is of the segment lies in [from, to), in the levels too: a seal under way merges
+   those into it, and a segment that has left the table takes them along (COMMIT-1). */
+static bool is_all_within(const struct content *ct, const struct seg *seg, uint64_t from,
+                          uint64_t to)
+{
+    uint64_t start = seg->index * SEG_BLOCKS;
+
+    if (start < from || start + layout_blocks(seg->plaintext_len) > to)
+        return false;
+    for (size_t i = 0; to < start + SEG_BLOCKS && i < ct->level_count; i++)
+        if (map_touches(&ct->levels[i].map, to, start + SEG_BLOCKS))
+            return false;
+    return true;
+}
+
 /* Whole blocks [from, to), from < to, become zeros. */
 static int zero_blocks(struct content *ct, uint64_t from, uint64_t to,
                        enum overlay_kind kind)
@@ -160,8 +176,7 @@ static int zero_blocks(struct content *ct, uint64_t from, uint64_t to,
         struct seg *seg = &ct->cur.segs[i];
         uint64_t start = seg->index * SEG_BLOCKS;
 
-        if (start >= from && start + layout_blocks(seg->plaintext_len) <= to &&
-            !(seg->building && seg->building->ct)) {
+        if (is_all_within(ct, seg, from, to) && !(seg->building && seg->building->ct)) {
             rc = drop_seg(ct, i);
             continue;
         }
@@ -213,6 +228,7 @@ int content_zero_range(struct content *ct, uint64_t offset, uint64_t len)
 
     if (offset >= end)
         return 0;
+    small_forget(ct);
     from = (offset + BLOCK_BYTES - 1) / BLOCK_BYTES;
     /* A short last block that is zeroed to its end is zeroed whole. */
     to = end == ct->size ? (end + BLOCK_BYTES - 1) / BLOCK_BYTES : end / BLOCK_BYTES;

@@ -23,6 +23,7 @@ static int take_over(struct content *ct);
 
 int content_touch(struct content *ct, uint64_t container)
 {
+    container = container_file(container);
     for (size_t i = ct->touched_count; i > 0; i--)
         if (ct->touched[i - 1] == container)
             return 0;

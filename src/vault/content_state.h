@@ -51,6 +51,7 @@ struct building {
     uint32_t flushed_blocks; /* RULE 1: slots below are never written again */
     uint64_t rising;         /* number of the last footer */
     bool is_dirty;           /* entries that no footer vouches for */
+    unsigned rewrites;       /* small file: times that it was written anew */
     uint8_t *ct;             /* small file: its bytes, no container yet */
     size_t ct_room;
     uint8_t *nonces;         /* random, each used once */
@@ -242,6 +243,13 @@ int content_recover(struct content *ct) PHR_MUST_CHECK;
 int content_recover_attr(struct contents *cs, uint64_t nodeid, struct content_attr *out_attr) PHR_MUST_CHECK;
 /* RECOVER-4; before any container is made. */
 int contents_recover_numbers(struct contents *cs) PHR_MUST_CHECK;
+
+/* content_check.c */
+int content_check_load(struct contents *cs, uint64_t nodeid, struct content **out_content) PHR_MUST_CHECK;
+void content_check_leave(struct content *ct);
+/* Lock held, for reading is enough. The bytes of a sealed segment against its id; its footer. */
+int content_check_hash(struct content *ct, const struct seg *seg, uint8_t *scratch) PHR_MUST_CHECK;
+int content_check_footer(struct content *ct, const struct seg *seg) PHR_MUST_CHECK;
 
 /* content_strip.c; lock held, for reading is enough. */
 int strips_borrow(struct content *ct, const struct seg *seg, struct strip **out_strip) PHR_MUST_CHECK;

@@ -299,7 +299,7 @@ int seg_read(struct content *ct, const struct seg *seg, const struct strip *s, u
 
 static size_t strip_bucket(uint64_t container)
 {
-    return (size_t)(container >> 2) % STRIPS_MAX;
+    return (size_t)((container * UINT64_C(0x9e3779b97f4a7c15)) >> 32) % STRIPS_MAX;
 }
 
 /* strip_lock. */

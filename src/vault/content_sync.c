@@ -4,7 +4,7 @@
  * SYNC-1  A flush point is: strips and groups written, then the row (CONTENT-3). An overwrite
  *         that only made a group needs no row: the group carries size and mtime.
  * SYNC-2  base is the last flush point that was synced; it is replaced only after the containers
- *         of the newer one were fdatasynced and the WAL after them.
+ *         of the newer one were fdatasynced, and the WAL.
  * SYNC-3  What no row names is freed one pass later, when the row that stopped naming it is
  *         itself on disk (STORE-5), and not while an object on its way needs it.
  */
@@ -17,8 +17,6 @@
 
 enum {
     SYNC_PERIOD_MS = 900,
-    SYNC_THREADS_MAX = 4,
-    SYNC_THREADS_FROM = 8,
     SYNC_FILES_AT_A_TIME = 64
 };
 
@@ -143,44 +141,6 @@ static void point_give_back(struct sync_point *p)
             p->ct, p->touched[i])); /* out of memory: the row stays not durable */
 }
 
-struct sync_share {
-    struct store *store;
-    const uint64_t *ids;
-    size_t count;
-    _Atomic size_t at;
-    _Atomic int rc;
-};
-
-static void *sync_share_main(void *arg)
-{
-    struct sync_share *s = arg;
-    size_t i;
-
-    while ((i = atomic_fetch_add(&s->at, 1)) < s->count) {
-        int rc = container_sync(s->store, s->ids[i]);
-
-        if (rc < 0)
-            atomic_store(&s->rc, rc);
-    }
-    return NULL;
-}
-
-/* Many containers are synced by several threads: the disk merges their flushes. */
-static int sync_containers(struct store *store, const uint64_t *ids, size_t count)
-{
-    struct sync_share s = { .store = store, .ids = ids, .count = count };
-    pthread_t threads[SYNC_THREADS_MAX];
-    size_t n = 0;
-
-    while (count > SYNC_THREADS_FROM && n < SYNC_THREADS_MAX &&
-           pthread_create(&threads[n], NULL, sync_share_main, &s) == 0)
-        n++;
-    sync_share_main(&s);
-    while (n > 0)
-        pthread_join(threads[--n], NULL);
-    return atomic_load(&s.rc);
-}
-
 /* ct->lock for writing, after containers and WAL: the point is the new base (SYNC-2). */
 static void point_done(struct sync_point *p)
 {
@@ -224,9 +184,7 @@ int content_fsync(struct content *ct)
     needs_wal = ct->has_unsynced_row;
     pthread_rwlock_unlock(&ct->lock);
     if (rc == 0)
-        rc = sync_containers(ct->cs->store, p.touched, p.count);
-    if (rc == 0 && needs_wal)
-        rc = nsdb_sync(ct->cs->db);
+        rc = contents_sync_disk(ct->cs, p.touched, p.count, needs_wal);
     pthread_rwlock_wrlock(&ct->lock);
     if (rc < 0) {
         point_give_back(&p);
@@ -323,12 +281,12 @@ static void sync_points(struct contents *cs, struct sync_point **points, size_t 
             memcpy(ids + n, points[i]->touched, points[i]->count * sizeof *ids);
         n += points[i]->count;
     }
-    rc = ids ? sync_containers(cs->store, ids, all) : -ENOMEM;
+    rc = ids ? contents_sync_disk(cs, ids, contents_sort_ids(ids, all), false) : -ENOMEM;
     free(ids);
     for (size_t i = 0; rc < 0 && i < count; i++)
         if (points[i]->rc == 0) /* one of many failed: each alone tells which */
             points[i]->rc =
-                sync_containers(cs->store, points[i]->touched, points[i]->count);
+                contents_sync_disk(cs, points[i]->touched, points[i]->count, false);
 }
 
 /* An fsync of this file may go on. What could not be synced is the file's again before. */

@@ -20,6 +20,8 @@ struct file {
     struct access *access;
     uint64_t nodeid;
     bool is_writer;
+    _Atomic uint64_t read_end;   /* of the newest read: what follows it is a sequence */
+    _Atomic uint64_t ahead_of;   /* segment that the kernel was last told about */
 };
 
 static int enter_read(struct file *f);
@@ -224,13 +226,23 @@ static int want_edges(struct content *ct, uint64_t offset, uint64_t len, struct 
 
 /* ---- reading ---- */
 
-/* Near the end of a segment the kernel is told about the next. */
+/* Requests of the kernel's own read-ahead may overtake each other a little. */
+static bool is_in_sequence(struct file *f, uint64_t offset, size_t n)
+{
+    uint64_t end = atomic_exchange(&f->read_end, offset + n);
+
+    return offset < end + READ_AHEAD_BYTES && end < offset + n + READ_AHEAD_BYTES;
+}
+
+/* Near the end of a segment the kernel is told about the next, once, and only by who reads on:
+   for one who jumps about it would fetch 4 MiB in vain with every fourth read. */
 static void read_ahead(struct file *f, uint64_t offset, size_t n, struct seg *out_absent)
 {
     uint64_t index = (offset + n + READ_AHEAD_BYTES) / SEG_BYTES;
     struct seg *next;
 
-    if (index == offset / SEG_BYTES)
+    if (!is_in_sequence(f, offset, n) || index == offset / SEG_BYTES ||
+        atomic_exchange(&f->ahead_of, index) == index)
         return;
     next = layout_find(&f->ct->cur, index);
     if (next && next->form == SEG_ABSENT)
@@ -463,6 +475,8 @@ void file_release(struct file *f)
     pthread_mutex_lock(&ct->attr_lock);
     is_dirty = ct->state == CONTENT_DIRTY;
     pthread_mutex_unlock(&ct->attr_lock);
+    if (is_last)
+        small_forget(ct);
     if (is_last && !ct->has_change && !ct->is_sealing)
         content_drop_keys(ct); /* the sealer asks for its own */
     pthread_rwlock_unlock(&ct->lock);

@@ -97,6 +97,7 @@ static int install(struct prepared *p, struct undo *u)
     if (ct->is_retired || ct->reset_seq != p->reset_seq || !ct->is_loaded || !ct->keys)
         return -ESTALE;
     rc = content_flush(ct, true);
+    small_forget(ct);
     if (rc == 0)
         rc = content_keep_base(ct); /* the row is about to be not durable (ROW-2) */
     if (rc == 0)

@@ -18,6 +18,7 @@
 #include "base/secret.h"
 #include "crypto/digest.h"
 #include "crypto/random.h"
+#include "store/pack.h"
 #include "vault/sealer_state.h"
 
 static int freeze(struct content *ct, struct prepared *p, bool is_forced);
@@ -133,6 +134,7 @@ static int freeze(struct content *ct, struct prepared *p, bool is_forced)
         rc = content_snapshot(ct, &p->snap);
     if (rc < 0)
         return rc;
+    small_forget(ct);
     for (size_t i = 0; i < ct->cur.seg_count; i++) {
         struct seg *seg = &ct->cur.segs[i];
 
@@ -336,6 +338,18 @@ static int make_seg(struct prepared *p, uint64_t index)
 
 /* ---- manifest ---- */
 
+static int put_manifest(struct prepared *p, struct view bytes)
+{
+    struct store *store = p->ct->cs->store;
+    struct iovec v = { (void *)(uintptr_t)bytes.p, bytes.n };
+    int rc;
+
+    if (bytes.n <= PACK_OBJECT_BYTES_MAX)
+        return pack_put(store, &v, 1, &p->manifest_container);
+    rc = container_create(store, CONTAINER_SEGMENT, &p->manifest_container);
+    return rc < 0 ? rc : container_write(store, p->manifest_container, bytes, 0);
+}
+
 static int make_manifest(struct prepared *p)
 {
     scoped(writer_fini) struct writer w;
@@ -357,9 +371,7 @@ static int make_manifest(struct prepared *p)
     if (w.n == 0)
         return 0; /* no object, id zero */
     p->manifest_object = digest_sha256(writer_done(&w));
-    rc = container_create(p->ct->cs->store, CONTAINER_SEGMENT, &p->manifest_container);
-    if (rc == 0)
-        rc = container_write(p->ct->cs->store, p->manifest_container, writer_done(&w), 0);
+    rc = put_manifest(p, writer_done(&w));
     if (rc == 0)
         rc = container_sync(p->ct->cs->store, p->manifest_container);
     return rc;

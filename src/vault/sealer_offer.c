@@ -84,7 +84,7 @@ static int send_offer(struct sealer *s, struct offer *o)
     writer_init_fixed(&w, (struct span){ room, sizeof room });
     writer_bytes(&w, o->row.patient.b, sizeof o->row.patient.b);
     writer_bytes(&w, o->row.object_id.b, sizeof o->row.object_id.b);
-    writer_u64(&w, o->row.offset);
+    writer_u64(&w, container_at(o->row.container) + o->row.offset);
     writer_u64(&w, o->row.len);
     INVARIANT(writer_ok(&w));
     rc = container_dup_fd(s->cs->store, o->row.container, false, &fd);

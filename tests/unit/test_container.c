@@ -10,6 +10,7 @@
 #include "base/cursor.h"
 #include "base/fdio.h"
 #include "store/container.h"
+#include "store/pack.h"
 
 static char dir[64];
 
@@ -134,6 +135,90 @@ TEST(container__is_refused_below_the_floor)
     clean(s, fd);
 }
 
+static uint64_t pack_text(struct store *s, const char *text, size_t padded)
+{
+    uint8_t *p = calloc(1, padded);
+    struct iovec v = { p, padded };
+    uint64_t id = 0;
+
+    memcpy(p, text, strlen(text));
+    CHECK_EQ(pack_put(s, &v, 1, &id), 0);
+    free(p);
+    return id;
+}
+
+static int64_t blocks_of(const char *name)
+{
+    struct stat st;
+    char path[128];
+
+    snprintf(path, sizeof path, "%s/data/%s", dir, name);
+    return stat(path, &st) < 0 ? -1 : (int64_t)st.st_blocks;
+}
+
+TEST(container__objects_in_a_pack_are_containers_of_their_own)
+{
+    int fd = -1;
+    struct store *s = open_store(0, &fd);
+    uint64_t a = pack_text(s, "first", 100);
+    uint64_t b = pack_text(s, "second", 4097);
+    uint64_t c = pack_text(s, "third", PACK_OBJECT_BYTES_MAX);
+    uint64_t bytes = 0;
+    uint8_t p[6];
+
+    UNUSED_STATE;
+    CHECK(exists("000000/p-1"));
+    CHECK(!exists("000000/p-2"));
+    CHECK(a != b && b != c && container_kind(c) == CONTAINER_PACK);
+    CHECK_EQ(container_number(b), 1);
+    CHECK_EQ(container_file(a), container_file(c));
+    CHECK_EQ(container_at(b), 4096);
+    CHECK_EQ(container_at(c), 3 * 4096);
+    CHECK_EQ(container_read(s, b, (struct span){ p, 6 }, 0), 0);
+    CHECK_BYTES(p, "second", 6);
+    CHECK_EQ(container_read(s, a, (struct span){ p, 6 }, 4093), -ENODATA); /* not b's bytes */
+    CHECK_EQ(container_get_bytes(s, b, &bytes), 0);
+    CHECK_EQ(bytes, 8192);
+    CHECK_EQ(container_sync(s, b), 0);
+    CHECK_EQ(container_truncate(s, b, 1), -EINVAL);
+    clean(s, fd);
+}
+
+TEST(container__a_pack_goes_when_nothing_is_left_in_it_and_not_in_its_own_run)
+{
+    int fd = -1;
+    struct store *s = open_store(0, &fd);
+    uint64_t a = pack_text(s, "first", 100);
+    uint64_t b = pack_text(s, "second", 100);
+    uint64_t c;
+    uint8_t p[6];
+
+    UNUSED_STATE;
+    CHECK_EQ(container_sync(s, a), 0);
+    store_free(s, a);
+    store_free_wait(s);
+    CHECK_EQ(container_read(s, b, (struct span){ p, 6 }, 0), 0);
+    CHECK_BYTES(p, "second", 6);
+    CHECK_EQ(container_read(s, a, (struct span){ p, 5 }, 0), 0);
+    CHECK_BYTES(p, "\0\0\0\0\0", 5);
+    store_free(s, b);
+    store_free_wait(s);
+    CHECK(exists("000000/p-1"));
+    CHECK_EQ(blocks_of("000000/p-1"), 0);
+    c = pack_text(s, "third", 100);
+    CHECK_EQ(container_at(c), 2 * 4096); /* pages are given out once */
+    store_close(s);
+    CHECK_EQ(store_open(fd, 0, &s), 0);
+    CHECK(exists("000000/p-1"));
+    CHECK_EQ(container_number(pack_text(s, "fourth", 100)), 2);
+    CHECK_EQ(container_read(s, c, (struct span){ p, 5 }, 0), 0);
+    CHECK_BYTES(p, "third", 5);
+    store_free(s, c);
+    store_free_wait(s);
+    CHECK(!exists("000000/p-1"));
+    clean(s, fd);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -141,6 +226,8 @@ int main(void)
         UNIT(container__works_with_more_files_than_descriptors),
         UNIT(container__frees_in_the_background_and_sweeps_what_nobody_names),
         UNIT(container__is_refused_below_the_floor),
+        UNIT(container__objects_in_a_pack_are_containers_of_their_own),
+        UNIT(container__a_pack_goes_when_nothing_is_left_in_it_and_not_in_its_own_run),
     };
 
     return RUN_TESTS(tests);

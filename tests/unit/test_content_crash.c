@@ -360,7 +360,8 @@ TEST(content_crash__damage_is_an_error_for_its_block_and_never_other_bytes)
         put(f, 8192, 8192, 'b');
         file_release(f);
         fake_vault_close(v);
-        snprintf(path, sizeof path, "%s/data/000000/%s", dir, round % 3 ? "s-1" : "o-2");
+        snprintf(path, sizeof path, "%s/data/000000/%s", dir,
+                 round % 3 == 0 ? "o-2" : round % 2 ? "p-1" : "s-1");
         damage_one(path, &rng);
         CHECK_EQ(fake_vault_open(dir, &v), 0);
         CHECK_EQ(fake_open(v, NODE, O_RDONLY, &f), 0);

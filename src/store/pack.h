@@ -1,0 +1,21 @@
+/* Small objects side by side in one file; each is a container of its own to everybody else. */
+#ifndef PHR_STORE_PACK_H
+#define PHR_STORE_PACK_H
+
+#include "store/container.h"
+
+enum { PACK_OBJECT_BYTES_MAX = 255 * 4096, PACK_BYTES_MAX = 65536 * 4096 };
+
+/* A new object in one pwritev; v is used up. Written once, never again (STORE-3). */
+int pack_put(struct store *s, struct iovec *v, int count, uint64_t *out_id) PHR_MUST_CHECK;
+
+/* Of the pack itself. */
+uint64_t pack_id(uint64_t number);
+uint64_t pack_number(uint64_t id);
+/* Of an object: where it lies in its pack. A pack itself has 0 bytes here. */
+uint64_t pack_object_at(uint64_t id);
+uint64_t pack_object_bytes(uint64_t id);
+/* Takes a pack of an earlier run away when nothing is left in it. */
+void pack_reap(struct store *s, uint64_t id);
+
+#endif
