@@ -78,7 +78,6 @@ static void drop_input(struct link *l);
 int link_open(const struct link_opts *opts, struct link **out_link)
 {
     scoped(link_close) struct link *l = calloc(1, sizeof *l);
-    int rc;
 
     if (!l)
         return -ENOMEM;
@@ -94,12 +93,18 @@ int link_open(const struct link_opts *opts, struct link **out_link)
     l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (l->wake_fd < 0)
         return -errno;
-    rc = -pthread_create(&l->thread, NULL, run, l);
-    if (rc < 0)
-        return rc;
-    l->has_thread = true;
     *out_link = give(l);
     return 0;
+}
+
+int link_start(struct link *l)
+{
+    int rc;
+
+    INVARIANT(!l->has_thread);
+    rc = -pthread_create(&l->thread, NULL, run, l);
+    l->has_thread = rc == 0;
+    return rc;
 }
 
 static void wake(struct link *l)
@@ -110,18 +115,24 @@ static void wake(struct link *l)
     INVARIANT(n == sizeof one || errno == EAGAIN);
 }
 
+void link_stop(struct link *l)
+{
+    if (!l || !l->has_thread)
+        return;
+    INVARIANT(!pthread_equal(pthread_self(), l->thread));
+    pthread_mutex_lock(&l->lock);
+    l->is_closing = true;
+    pthread_mutex_unlock(&l->lock);
+    wake(l);
+    pthread_join(l->thread, NULL);
+    l->has_thread = false;
+}
+
 void link_close(struct link *l)
 {
     if (!l)
         return;
-    if (l->has_thread) {
-        INVARIANT(!pthread_equal(pthread_self(), l->thread));
-        pthread_mutex_lock(&l->lock);
-        l->is_closing = true;
-        pthread_mutex_unlock(&l->lock);
-        wake(l);
-        pthread_join(l->thread, NULL);
-    }
+    link_stop(l);
     if (l->wake_fd >= 0)
         close(l->wake_fd);
     pthread_mutex_destroy(&l->lock);

@@ -16,8 +16,14 @@ struct link_opts {
     void (*on_down)(void *user); /* lost; calls in flight have been answered PHR_E_SIDECAR before */
     void (*on_push)(void *user, enum msg_type type, struct view payload);
 };
+/* Down, without a thread: so that whoever will use it can be given it first. */
 int link_open(const struct link_opts *opts, struct link **out_link) PHR_MUST_CHECK;
-/* Answers everything in flight with PHR_E_CLOSED, ends the thread (no on_down). Not from a callback. */
+/* Begins to dial; callbacks come from here on. Once. */
+int link_start(struct link *l) PHR_MUST_CHECK;
+/* Answers everything in flight with PHR_E_CLOSED, ends the thread (no on_down); calls that come
+   later get PHR_E_SIDECAR. Not from a callback. */
+void link_stop(struct link *l);
+/* Stops it too; nobody else may use it any more. */
 void link_close(struct link *l);
 bool link_is_up(const struct link *l);
 typedef void (*link_done)(void *user, int status, struct view payload);

@@ -248,6 +248,8 @@ static int open_parts(struct vault *v)
     if (rc == 0)
         rc = load_vault_key(v);
     if (rc == 0)
+        rc = open_link(v); /* before any thread of ours that asks for it */
+    if (rc == 0)
         rc = open_database(v);
     if (rc == 0)
         rc = open_spool(v);
@@ -266,7 +268,7 @@ static int open_parts(struct vault *v)
     purge_nameless(v);
     note_mount(v, EVENT_MOUNT);
     rc = worker_open(v, &v->worker);
-    return rc < 0 ? rc : open_link(v);
+    return rc < 0 ? rc : link_start(v->link);
 }
 
 int vault_open(const struct vault_opts *opts, struct vault **out_vault)
@@ -314,12 +316,7 @@ void vault_close(struct vault *v)
         sign_all(v);
     worker_stop(v->worker);
     contents_stop(v->contents);
-    if (v->link) {
-        struct link *l = v->link;
-
-        link_close(l); /* answers what the worker and waiters wait for */
-        v->link = NULL;
-    }
+    link_stop(v->link); /* answers what the worker and waiters wait for */
     worker_close(v->worker);
     v->worker = NULL;
     contents_close(v->contents);
@@ -331,6 +328,7 @@ void vault_close(struct vault *v)
     pool_close(v->pool);
     nodecache_close(v);
     lease_close(v);
+    link_close(v->link);
     touch_close(v);
     session_free_all(v);
     if (v->db)

@@ -44,6 +44,8 @@ static struct link *open_link(const char *path, struct seen *s)
 
     memset(s, 0, sizeof *s);
     CHECK_EQ(link_open(&opts, &l), 0);
+    CHECK_EQ(link_call(l, MSG_STATUS, view_text("abc"), -1, 0, NULL, NULL), PHR_E_SIDECAR);
+    CHECK_EQ(link_start(l), 0);
     return l;
 }
 
