@@ -2,7 +2,7 @@
 """Does cost stay flat as things grow? Curves over files in a vault and over patients in a realm.
 
   python3 tools/bench/growth --build DIR [--files 1000,10000,100000] [--patients 10,1000,100000]
-                             [--keyrings 50] [--compartments 6] [--unsealed] [--out DIR]
+                             [--keyrings 50] [--compartments 6] [--unsealed] [--nice N] [--out DIR]
 
 At each size the same probe runs in a place of its own: 1,000 files of 4 KiB in one folder are
 created, and after settling, a new mount and dropped caches they are listed, looked up and opened.
@@ -26,7 +26,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "fs"))
 import curves  # noqa: E402
 from machine import (Disk, Undo, cpu_seconds, drop_caches, enter_own_mounts, install_package,  # noqa: E402
-                     memory_mib, say)
+                     memory_mib, raise_priority, say)
 from peers import Phrfs, PhrfsReader  # noqa: E402
 from realm import Failed  # noqa: E402
 
@@ -201,6 +201,7 @@ def parse():
     parser.add_argument("--keyrings", type=int, default=50)
     parser.add_argument("--compartments", type=int, default=6, help="of a patient without a keyring")
     parser.add_argument("--unsealed", action="store_true")
+    parser.add_argument("--nice", type=int, default=0, help="as in tools/bench/fs")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("/var/tmp/phr-bench/growth"))
     parser.add_argument("--images", type=pathlib.Path, default=pathlib.Path("/var/tmp"))
     args = parser.parse_args()
@@ -218,6 +219,8 @@ def parse():
 def main():
     args = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.nice(args.nice)
+    raise_priority([os.getpid()], args.nice)
     enter_own_mounts()
     args.out.mkdir(parents=True, exist_ok=True)
     tools = Tools(args)
