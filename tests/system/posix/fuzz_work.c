@@ -190,6 +190,22 @@ static int64_t do_seek(const struct fuzz_op *op)
     return 0;
 }
 
+/*
+ * Bytes of a store that lie in the file, or all of them where the whole page is behind its end.
+ * What is stored in the last page behind the end comes to light under FUSE when the file grows
+ * by a write (the kernel's page, which ext4 wipes): mmap(2) leaves that open.
+ */
+static size_t clamp_store(int fd, int64_t off, size_t n)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || off >= ((st.st_size + 4095) & ~(int64_t)4095))
+        return n;
+    if (off >= st.st_size)
+        return 0;
+    return off + (int64_t)n > st.st_size ? (size_t)(st.st_size - off) : n;
+}
+
 /* One store or load by a mapping of its own. */
 static int64_t do_map_once(const struct fuzz_op *op, struct fuzz_result *r)
 {
@@ -205,7 +221,8 @@ static int64_t do_map_once(const struct fuzz_op *op, struct fuzz_result *r)
         return -1;
     got = sigsetjmp(self.back, 1);
     if (got == 0 && is_store)
-        fuzz_fill((uint8_t *)at + lead, n - lead, op->id);
+        fuzz_fill((uint8_t *)at + lead, clamp_store(fd_of(op->slot), op->off, n - lead),
+                  op->id);
     else if (got == 0)
         r->hash = hash_bytes(1, at + lead, n - lead);
     if (is_store && op->flags & 1 && msync(at, n, MS_SYNC) < 0)
@@ -255,7 +272,9 @@ static int64_t do_map_use(const struct fuzz_op *op, struct fuzz_result *r)
     if (got == 0 && op->kind == FUZZ_MAPLOAD)
         r->hash = hash_bytes(1, self.map[m] + off, (size_t)op->len);
     if (got == 0 && op->kind == FUZZ_MAPSTORE)
-        fuzz_fill((uint8_t *)self.map[m] + off, (size_t)op->len, op->id);
+        fuzz_fill((uint8_t *)self.map[m] + off,
+                  clamp_store(FUZZ_MAP_FD + (int)m, (int64_t)off, (size_t)op->len),
+                  op->id);
     /* A page that is dirty already moves no time: when it was written back is chance. */
     if (op->kind == FUZZ_MAPSTORE && futimens(FUZZ_MAP_FD + (int)m, NULL) < 0)
         return -1;
