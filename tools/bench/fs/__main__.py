@@ -24,7 +24,7 @@ import tempfile
 import time
 
 import report
-from machine import Disk, Undo, enter_own_mounts, install_package, raise_priority, say, source_tarball
+from machine import Disk, Undo, draw, enter_own_mounts, raise_priority, say, source_tarball
 from peers import ALL
 from realm import Failed
 from workloads import GROUPS, Stage, takes_part
@@ -145,7 +145,7 @@ def write_results(out, header, rounds, cpu, server):
     text = report.render(header, table, used, server)
     report.write_json(out / "results.json", header, rounds, used, table, server)
     (out / "table.md").write_text(text)
-    return text, table
+    return text
 
 
 def main():
@@ -170,11 +170,10 @@ def main():
             figures, used = run_round(number, kinds, tools, args, failures)
             rounds.append(figures)
             cpu.append(used)
-            text, table = write_results(args.out, header, rounds, cpu, server)
+            text = write_results(args.out, header, rounds, cpu, server)
     finally:
         shutil.rmtree(args.images)
-    if install_package("python3-matplotlib"):
-        report.write_plot(args.out / "plot.svg", table)
+    draw(report.__file__, args.out / "results.json", args.out / "plot.svg")
     print(text)
     for failure in failures:
         print(f"not measured: {failure}")

@@ -1,6 +1,11 @@
-"""Medians, ratios, goals: as a table, as JSON and as a plot."""
+"""Medians, ratios, goals: as a table, as JSON and as a plot.
+
+  /usr/bin/python3 tools/bench/fs/report.py results.json plot.svg     draws a run again
+"""
 import json
+import pathlib
 import statistics
+import sys
 from typing import NamedTuple
 
 from workloads import FIGURES
@@ -182,18 +187,16 @@ def write_json(path, header, rounds, cpu, table, server):
 
 # ---- plot -------------------------------------------------------------------------------------
 
-def write_plot(path, table):
-    """Speed against gocryptfs, one bar per peer; False without matplotlib."""
-    try:
-        import matplotlib
-    except ImportError:
-        return False
+def write_plot(results, path):
+    """Speed against gocryptfs, one bar per peer. Needs Debian's python3-matplotlib."""
+    import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    table = json.loads(pathlib.Path(results).read_text())["medians"]
     keys = [k for k in FIGURES if k in table.get("gocryptfs", {}) and k in table.get(OWNER, {})]
     peers = [p for p in PEERS if p in table and p != "gocryptfs"]
     if not keys or not peers:
-        return False
+        return
     figure, axes = pyplot.subplots(figsize=(10, 0.45 * len(keys) + 2))
     height = 0.8 / len(peers)
     for i, peer in enumerate(peers):
@@ -213,4 +216,7 @@ def write_plot(path, table):
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
-    return True
+
+
+if __name__ == "__main__":
+    write_plot(*sys.argv[1:])

@@ -25,7 +25,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "fs"))
 import curves  # noqa: E402
-from machine import (Disk, Undo, cpu_seconds, drop_caches, enter_own_mounts, install_package,  # noqa: E402
+from machine import (Disk, Undo, cpu_seconds, draw, drop_caches, enter_own_mounts,  # noqa: E402
                      memory_mib, raise_priority, say)
 from peers import Phrfs, PhrfsReader  # noqa: E402
 from realm import Failed  # noqa: E402
@@ -242,8 +242,7 @@ def main():
     text = curves.render(" ".join(["tools/bench/growth", *sys.argv[1:]]), results)
     (args.out / "growth.json").write_text(json.dumps(results, indent=1) + "\n")
     (args.out / "growth.md").write_text(text)
-    if install_package("python3-matplotlib"):
-        curves.write_plot(args.out / "growth.svg", results)
+    draw(curves.__file__, args.out / "growth.json", args.out / "growth.svg")
     print(text)
     return 0
 

@@ -1,4 +1,10 @@
-"""The curves as a table and as a plot."""
+"""The curves as a table and as a plot.
+
+  /usr/bin/python3 tools/bench/growth/curves.py growth.json growth.svg     draws a run again
+"""
+import json
+import pathlib
+import sys
 
 
 def columns(rows):
@@ -34,17 +40,15 @@ def render(command, results):
     return "\n".join(lines)
 
 
-def write_plot(path, results):
+def write_plot(results, path):
     """Each figure over the size, as a multiple of its value at the smallest size."""
-    try:
-        import matplotlib
-    except ImportError:
-        return False
+    import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    results = json.loads(pathlib.Path(results).read_text())
     shown = {name: rows for name, rows in results.items() if len(rows) > 1}
     if not shown:
-        return False
+        return
     figure, axes = pyplot.subplots(1, len(shown), figsize=(7 * len(shown), 5), squeeze=False)
     for place, (name, rows) in zip(axes[0], shown.items()):
         for key in columns(rows):
@@ -59,4 +63,7 @@ def write_plot(path, results):
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
-    return True
+
+
+if __name__ == "__main__":
+    write_plot(*sys.argv[1:])
