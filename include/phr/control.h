@@ -94,9 +94,13 @@ struct phr_backlog {
 /* Asks the mount to seal and upload all, and waits at most this long; 0 only looks. */
 int phr_mount_sync(struct phr_client *c, const char *dir, uint32_t timeout_ms,
                    struct phr_backlog *out_left) PHR_MUST_CHECK;
-/* Reads and verifies everything that is stored here, by `phrfs --check` where nothing is mounted;
-   a JSON text with what is damaged. */
-int phr_mount_dup_check(struct phr_client *c, const char *dir,
+/*
+ * Reads and verifies everything that is stored here, by `phrfs --check` where nothing is mounted;
+ * goes on where an interrupted check ended, unless NEW. A JSON text with what is damaged.
+ * REPAIR needs a mount: what the object store has is fetched again. Progress is told.
+ */
+enum phr_check { PHR_CHECK_NEW = 1 << 0, PHR_CHECK_REPAIR = 1 << 1 };
+int phr_mount_dup_check(struct phr_client *c, const char *dir, enum phr_check flags,
                         char **out_json) PHR_MUST_CHECK;
 struct phr_identity;
 /* Hands the unlocked identity to the mount, bound to the caller's uid there. */

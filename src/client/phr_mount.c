@@ -173,20 +173,52 @@ int phr_mount_sync(struct phr_client *c, const char *dir, uint32_t timeout_ms,
     return 0;
 }
 
-int phr_mount_dup_check(struct phr_client *c, const char *dir, char **out_json)
+/* How far a check is: the first members of its answer (vault.h). */
+static bool check_is_finished(struct phr_client *c, const char *json)
 {
-    scoped(caller_reply_fini) struct caller_reply reply = { 0 };
-    const uint8_t ask = 0; /* 1 would be: repair; no mount does that */
-    static const char *const args[] = { "--check", NULL };
-    int rc =
-        ask_mount(c, dir, MSG_MOUNT_CHECK, view_of(&ask, 1), CHECK_TIMEOUT_MS, &reply);
+    unsigned long long done = 0;
+    unsigned long long all = 0;
+    char word[8] = "";
 
-    if (rc == -ENOENT && !dir) {
-        c->why[0] = '\0';
-        return child_capture(c, "phrfs", args,
-                             out_json); /* nothing is mounted: without keys */
-    }
-    return rc < 0 ? rc : dup_text(&reply, out_json);
+    if (sscanf(json, "{\"finished\":%7[a-z],\"done\":%llu,\"all\":%llu", word, &done, &all) == 3)
+        client_progress(c, "checking", done, all);
+    return strcmp(word, "false") != 0;
+}
+
+/* Step by step: the mount keeps how far it came, so a command that ends is no loss. */
+static int check_steps(struct phr_client *c, const char *dir, uint8_t flags, char **out_json)
+{
+    char *json = NULL;
+    int rc;
+
+    do {
+        scoped(caller_reply_fini) struct caller_reply reply = { 0 };
+
+        free(json);
+        json = NULL;
+        rc = ask_mount(c, dir, MSG_MOUNT_CHECK, view_of(&flags, 1), CHECK_TIMEOUT_MS, &reply);
+        if (rc == 0)
+            rc = dup_text(&reply, &json);
+        flags &= (uint8_t)~CHECK_NEW;
+    } while (rc == 0 && !check_is_finished(c, json));
+    if (rc < 0)
+        return rc;
+    *out_json = json;
+    return 0;
+}
+
+int phr_mount_dup_check(struct phr_client *c, const char *dir, enum phr_check flags,
+                        char **out_json)
+{
+    static const char *const args[] = { "--check", NULL };
+    uint8_t ask = (uint8_t)(((flags & PHR_CHECK_NEW) ? CHECK_NEW : 0) |
+                            ((flags & PHR_CHECK_REPAIR) ? CHECK_REPAIR : 0));
+    int rc = check_steps(c, dir, ask, out_json);
+
+    if (rc != -ENOENT || dir || (flags & PHR_CHECK_REPAIR))
+        return rc;
+    c->why[0] = '\0';
+    return child_capture(c, "phrfs", args, out_json); /* nothing is mounted: without keys */
 }
 
 int phr_mount_login(struct phr_client *c, const char *dir,

@@ -14,6 +14,7 @@ enum { IPC_VERSION = 1, IPC_PAYLOAD_BYTES_MAX = 4 * 1024 * 1024 };
 /* Who is at the other end of a connection to phrd: said in HELLO, checked with SO_PEERCRED. */
 enum ipc_role { IPC_ROLE_NONE = 0, IPC_ROLE_MOUNT = 1, IPC_ROLE_TOOL = 2 };
 
+enum check_flags { CHECK_NEW = 1 << 0, CHECK_REPAIR = 1 << 1 };
 enum msg_type {
     /* ---- to phrd, over phrd.sock ---- */
     /* LE16 version || u8 role || host16 (mounts; zero for tools) || LE64 lease seconds a mount keeps keys
@@ -74,7 +75,7 @@ enum msg_type {
     MSG_MOUNT_STATUS = 66,
     /* LE32 timeout_ms -> LE32 pending ops || LE32 unsealed files || LE32 objects not stored || LE32 parked */
     MSG_MOUNT_SYNC = 67,
-    /* u8 repair -> JSON text: damaged files by path */
+    /* u8 flags of enum check_flags -> JSON text of one step (vault.h): asked until it is finished */
     MSG_MOUNT_CHECK = 68,
 
     /* ---- pushes from phrd (request id 0) ---- */

@@ -16,7 +16,7 @@
 #include "mount/ctlpath.h"
 
 enum { CONNECTIONS_MAX = 64, IN_FLIGHT_MAX = 4, JOBS_MAX = 16 };
-enum { SYNC_MS_MAX = 24 * 3600 * 1000, SYNC_SLICE_MS = 500 };
+enum { SYNC_MS_MAX = 24 * 3600 * 1000, SYNC_SLICE_MS = 500, CHECK_STEP_MS = 500 };
 
 struct control {
     struct mountpoint *mount;
@@ -342,10 +342,15 @@ static void on_sync(void *user, struct request *req, struct view payload)
     start(user, req, payload, run_sync);
 }
 
+/* One step: who wants all of it asks again until the answer says that it is finished. */
 static void run_check(struct job *j)
 {
     scoped(free) char *json = NULL;
-    int rc = vault_check(j->control->mount->vault, &json);
+    struct vault_check opts = { .is_new = (j->payload.p[0] & CHECK_NEW) != 0,
+                                .repairs = (j->payload.p[0] & CHECK_REPAIR) != 0,
+                                .budget_ms = CHECK_STEP_MS };
+    bool is_finished;
+    int rc = vault_check_step(j->control->mount->vault, &opts, &is_finished, &json);
 
     if (rc < 0)
         fail(j->req, rc);
@@ -362,9 +367,8 @@ static void on_check(void *user, struct request *req, struct view payload)
         fail(req, -EPERM);
         return;
     }
-    if (payload.n != 1 || payload.p[0] != 0) {
-        fail(req, payload.n == 1 ? -EOPNOTSUPP
-                                 : PHR_E_PROTOCOL); /* nothing is repaired here */
+    if (payload.n != 1 || (payload.p[0] & ~(CHECK_NEW | CHECK_REPAIR))) {
+        fail(req, PHR_E_PROTOCOL);
         return;
     }
     start(user, req, payload, run_check);

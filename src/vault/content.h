@@ -60,9 +60,20 @@ int contents_apply_seal(struct contents *c, uint64_t nodeid, const struct class_
 /* Seals what is dirty now, whatever its age; asynchronous. */
 void contents_seal_all(struct contents *c);
 void contents_count(struct contents *c, uint32_t *out_unsealed, uint32_t *out_objects, uint32_t *out_parked);
-/* Reads and verifies every container; on_damage once per damaged block or container. */
-int contents_check(struct contents *c, void (*on_damage)(void *user, uint64_t nodeid, uint64_t block, int rc),
-                   void (*on_progress)(void *user, uint64_t done, uint64_t all), void *user) PHR_MUST_CHECK;
+/*
+ * Reads and verifies a file: every block as a reader would get it, the hashes of sealed segments
+ * where nobody here has the keys, the footers. on_damage: count blocks from first on, or with
+ * count 0 the footer of the segment that begins there. -ENOENT: no contents.
+ */
+int contents_check_node(struct contents *c, uint64_t nodeid,
+                        void (*on_damage)(void *user, uint64_t nodeid, uint64_t first,
+                                          uint64_t count, int rc),
+                        void *user) PHR_MUST_CHECK;
+/* Fetches sealed segments again whose local bytes are not right, where the object store has them.
+   Waits for them; what could not be had stays as it was. */
+void contents_repair(struct contents *c, uint64_t nodeid);
+/* 0, or -ENOENT. */
+int contents_has_container(struct contents *c, uint64_t container) PHR_MUST_CHECK;
 
 /* ---- what the contents side needs from the names side (vault.c, outbox.c) ---- */
 struct link;

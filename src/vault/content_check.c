@@ -7,35 +7,16 @@
 #include "crypto/digest.h"
 #include "vault/content_state.h"
 
-enum { NODES_AT_A_TIME = 256, LOGOUT_MS_MAX = 5000 };
+enum { LOGOUT_MS_MAX = 5000, FOOTER_PAGES = 2 };
 
 struct check {
     struct contents *cs;
-    void (*on_damage)(void *user, uint64_t nodeid, uint64_t block, int rc);
+    void (*on_damage)(void *user, uint64_t nodeid, uint64_t first, uint64_t count, int rc);
     void *user;
-    uint64_t nodeids[NODES_AT_A_TIME];
-    size_t count;
 };
 
-static int collect(void *user, const struct content_row *row)
-{
-    struct check *c = user;
-
-    c->nodeids[c->count++] = row->nodeid;
-    return c->count == NODES_AT_A_TIME ? 1 : 0;
-}
-
-static int count_row(void *user, const struct content_row *row)
-{
-    uint64_t *n = user;
-
-    (void)row;
-    *n += 1;
-    return 0;
-}
-
 /* Without keys: what is sealed has a name that is its hash. lock held for reading. */
-static int check_hash(struct content *ct, const struct seg *seg, uint8_t *scratch)
+int content_check_hash(struct content *ct, const struct seg *seg, uint8_t *scratch)
 {
     struct digest_stream *d = digest_stream_new();
     struct digest have;
@@ -66,9 +47,10 @@ static void check_hashes(struct check *c, struct content *ct, uint8_t *scratch)
 
         if (!seg->is_sealed || seg->form == SEG_ABSENT)
             continue;
-        rc = check_hash(ct, seg, scratch);
+        rc = content_check_hash(ct, seg, scratch);
         if (rc < 0)
-            c->on_damage(c->user, ct->nodeid, seg->index * SEG_BLOCKS, rc);
+            c->on_damage(c->user, ct->nodeid, seg->index * SEG_BLOCKS,
+                         layout_blocks(seg->plaintext_len), rc);
     }
 }
 
@@ -93,76 +75,119 @@ static void check_blocks(struct check *c, struct content *ct, uint8_t *scratch)
             int one = content_read_block(ct, b, scratch);
 
             if (one < 0 && one != PHR_E_PENDING)
-                c->on_damage(c->user, ct->nodeid, b, one);
+                c->on_damage(c->user, ct->nodeid, b, 1, one);
         }
         secret_wipe(scratch, SCRATCH_BYTES);
         at += n;
     }
 }
 
-static int check_node(struct check *c, uint64_t nodeid)
+/* The pages behind a sealed segment: one of them vouches for it, or they were never written (a
+   segment that was fetched while nobody here had its keys). */
+int content_check_footer(struct content *ct, const struct seg *seg)
+{
+    const struct symkey *fk = key_set_find(ct->keys, seg->fk_gen);
+    scoped(free) uint8_t *page = malloc(FOOTER_BYTES);
+    uint64_t at = (seg->loc.len + FOOTER_BYTES - 1) / FOOTER_BYTES * FOOTER_BYTES;
+    bool is_empty = true;
+
+    if (!page)
+        return -ENOMEM;
+    for (int i = 0; fk && i < FOOTER_PAGES; i++, at += FOOTER_BYTES) {
+        struct footer f;
+        int rc = container_read(ct->cs->store, seg->loc.container,
+                                (struct span){ page, FOOTER_BYTES }, seg->loc.offset + at);
+
+        if (rc < 0)
+            continue; /* the container ends before */
+        is_empty = is_empty && page[0] == 0 && memcmp(page, page + 1, FOOTER_BYTES - 1) == 0;
+        if (footer_decode(view_of(page, FOOTER_BYTES), &f) == 0 && f.seg_index == seg->index &&
+            f.fk_gen == seg->fk_gen && footer_check(view_of(page, FOOTER_BYTES), &f, fk) == 0)
+            return 0;
+    }
+    return is_empty ? 0 : PHR_E_SEAL;
+}
+
+static void check_footers(struct check *c, struct content *ct)
+{
+    for (size_t i = 0; i < ct->cur.seg_count; i++) {
+        const struct seg *seg = &ct->cur.segs[i];
+
+        if (seg->is_sealed && seg->form == SEG_DENSE && content_check_footer(ct, seg) == PHR_E_SEAL)
+            c->on_damage(c->user, ct->nodeid, seg->index * SEG_BLOCKS, 0, PHR_E_SEAL);
+    }
+}
+
+/* Keys where somebody here has them, else hashes must do. */
+int content_check_load(struct contents *cs, uint64_t nodeid, struct content **out_content)
 {
     struct content *ct = NULL;
     struct key_set *keys = NULL;
-    uint8_t *scratch = contents_scratch_take(c->cs);
-    int rc = scratch ? content_borrow(c->cs, nodeid, &ct) : -ENOMEM;
+    int rc = content_borrow(cs, nodeid, &ct);
 
-    if (rc < 0) {
-        contents_scratch_give(c->cs, scratch);
+    if (rc < 0)
         return rc;
-    }
-    if (access_keys_local(c->cs->v, nodeid, &keys) < 0)
-        keys = NULL; /* hashes then */
+    if (access_keys_local(cs->v, nodeid, &keys) < 0)
+        keys = NULL;
     pthread_rwlock_wrlock(&ct->lock);
     rc = keys ? content_set_keys(ct, keys) : 0;
     if (rc == 0)
         rc = content_load(ct);
     pthread_rwlock_unlock(&ct->lock);
-    if (rc < 0 && rc != -ENOENT)
-        c->on_damage(c->user, nodeid, 0, rc);
-    pthread_rwlock_rdlock(&ct->lock);
-    if (rc == 0 && ct->is_loaded && ct->keys && ct->has_levels)
-        check_blocks(c, ct, scratch);
-    else if (rc == 0 && ct->is_loaded)
-        check_hashes(c, ct, scratch);
-    pthread_rwlock_unlock(&ct->lock);
-    if (!contents_is_open(c->cs, nodeid)) {
+    key_set_release(keys);
+    if (rc < 0) {
+        content_release(ct);
+        return rc;
+    }
+    *out_content = ct;
+    return 0;
+}
+
+void content_check_leave(struct content *ct)
+{
+    if (!contents_is_open(ct->cs, ct->nodeid)) {
         pthread_rwlock_wrlock(&ct->lock);
         if (!ct->is_sealing && !ct->has_change)
             content_drop_keys(ct);
         pthread_rwlock_unlock(&ct->lock);
     }
-    key_set_release(keys);
     content_release(ct);
-    contents_scratch_give(c->cs, scratch);
+}
+
+int contents_check_node(struct contents *cs, uint64_t nodeid,
+                        void (*on_damage)(void *user, uint64_t nodeid, uint64_t first,
+                                          uint64_t count, int rc),
+                        void *user)
+{
+    struct check c = { .cs = cs, .on_damage = on_damage, .user = user };
+    uint8_t *scratch = contents_scratch_take(cs);
+    struct content *ct = NULL;
+    int rc = scratch ? content_check_load(cs, nodeid, &ct) : -ENOMEM;
+
+    if (rc < 0) {
+        contents_scratch_give(cs, scratch);
+        if (rc != -ENOENT && rc != -ENOMEM && rc != PHR_E_LOCKED)
+            on_damage(user, nodeid, 0, 1, rc); /* its logs: nothing of it can be read */
+        return rc == -ENOENT || rc == -ENOMEM ? rc : 0;
+    }
+    pthread_rwlock_rdlock(&ct->lock);
+    if (ct->is_loaded && ct->keys && ct->has_levels) {
+        check_blocks(&c, ct, scratch);
+        check_footers(&c, ct);
+    } else if (ct->is_loaded) {
+        check_hashes(&c, ct, scratch);
+    }
+    pthread_rwlock_unlock(&ct->lock);
+    content_check_leave(ct);
+    contents_scratch_give(cs, scratch);
     return 0;
 }
 
-int contents_check(struct contents *c,
-                   void (*on_damage)(void *user, uint64_t nodeid, uint64_t block, int rc),
-                   void (*on_progress)(void *user, uint64_t done, uint64_t all),
-                   void *user)
+int contents_has_container(struct contents *cs, uint64_t container)
 {
-    struct check check = { .cs = c, .on_damage = on_damage, .user = user };
-    uint64_t after = 0;
-    uint64_t done = 0;
-    uint64_t all = 0;
-    int rc = nsdb_content_each(c->db, 0, count_row, &all);
+    uint64_t bytes;
 
-    while (rc >= 0) {
-        check.count = 0;
-        rc = nsdb_content_each(c->db, after, collect, &check);
-        if (rc < 0 || check.count == 0)
-            break;
-        for (size_t i = 0; rc >= 0 && i < check.count; i++) {
-            rc = check_node(&check, check.nodeids[i]);
-            done++;
-        }
-        after = check.nodeids[check.count - 1];
-        if (on_progress)
-            on_progress(user, done, all > done ? all : done);
-    }
-    return rc < 0 ? rc : 0;
+    return container_get_bytes(cs->store, container, &bytes);
 }
 
 /* ---- logout ---- */

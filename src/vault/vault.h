@@ -65,8 +65,20 @@ struct vault_backlog {
 };
 /* Seals everything now and waits until the backlog is empty or the time is over; not a FUSE worker. */
 int vault_sync(struct vault *v, uint32_t timeout_ms, struct vault_backlog *out_left) PHR_MUST_CHECK;
-/* Reads and verifies every container; JSON with damaged files by path where a logged-in identity
-   knows the names, else by id. Caller frees. */
+/*
+ * Reads and verifies what is stored here for about budget_ms, and goes on where the last step
+ * ended, in another process too: {"finished": …, "done": n, "all": n}; the last step's answer also
+ * has "damaged", a list with files by path where a logged-in identity knows the names, else by id,
+ * "count" of what is damaged still, and "repaired". Caller frees. Not a FUSE worker.
+ */
+struct vault_check {
+    bool is_new;  /* from the beginning; what an interrupted check found is forgotten */
+    bool repairs; /* segments that the object store has are fetched again */
+    uint32_t budget_ms;
+};
+int vault_check_step(struct vault *v, const struct vault_check *opts, bool *out_finished,
+                     char **out_json) PHR_MUST_CHECK;
+/* The same in one step, from the beginning, without repair. */
 int vault_check(struct vault *v, char **out_json) PHR_MUST_CHECK;
 
 #endif

@@ -4,10 +4,13 @@
   test_damage.py --build DIR [--flips 200] [--seed S]
 
 Each read gives the original bytes or EIO for the block, never other bytes; one damaged block
-costs that block alone; the log names the file by its id, `phr check` by its path.
+costs that block alone; the log names the file by its id, `phr check` by its path. Then several
+containers are damaged at once, one is gone: `phr check --repair` fetches them again, and every
+file is equal byte for byte; what only this machine has is named and left.
 """
 import argparse
 import errno
+import json
 import os
 import pathlib
 import random
@@ -16,9 +19,10 @@ import shutil
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools" / "demo"))
-from realm import Failed, Realm  # noqa: E402
+from realm import Failed, Realm, wait_until  # noqa: E402
 
 BLOCK = 4096
+EXIT_SEAL = 20
 
 
 def drop_caches():
@@ -154,6 +158,83 @@ def one_block_costs_itself(realm, labs, originals):
     raise Failed("no container was found whose damage costs exactly one block")
 
 
+def check(realm, *options):
+    """Exit status and answer of phr check."""
+    done = realm.phr("check", "--json", *options, check=False, timeout=120)
+    if done.returncode not in (0, EXIT_SEAL):
+        raise Failed(f"phr check: exit {done.returncode}: {done.stderr}")
+    return done.returncode, json.loads(done.stdout)
+
+
+def everything_equal(labs, originals):
+    drop_caches()
+    lost = read_all(labs, originals)
+    if lost:
+        raise Failed(f"after the repair these cannot be read: {lost[:5]}")
+
+
+def stored(path):
+    """Places of bytes that are on the disk: the first page, one in the middle, the last."""
+    pages = []
+    with open(path, "rb") as f:
+        at = 0
+        while True:
+            try:
+                at = os.lseek(f.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                break
+            pages.append(at)
+            at += BLOCK
+    return sorted({pages[0], pages[len(pages) // 2], pages[-1]}) if pages else []
+
+
+def repair_brings_all_back(realm, labs, originals):
+    """Sealed everywhere: whatever happens to the containers, the object store has the bytes."""
+    realm.phr("sync", "--wait", timeout=120)
+    everything_equal(labs, originals)
+    status, answer = check(realm)
+    if status != 0 or answer["damaged"]:
+        raise Failed(f"a whole vault is said to be damaged: {answer}")
+    paths = containers(realm)
+    for path in paths:
+        for place in stored(path):
+            flip(path, place + 11)
+    max(paths, key=lambda p: p.stat().st_blocks).unlink()
+    remount(realm)
+    status, answer = check(realm, "--again")
+    if status != EXIT_SEAL or answer["count"] == 0 or answer["repaired"]:
+        raise Failed(f"without --repair: {status} {answer}")
+    realm.stop_phrd()
+    status, answer = check(realm, "--repair")
+    if status != EXIT_SEAL or answer["repaired"]:
+        raise Failed(f"repaired, and nobody was there to ask: {answer}")
+    realm.start_phrd()
+    wait_until("the mount to find phrd", lambda: check(realm, "--again", "--repair")[0] == 0, 60, 1)
+    status, answer = check(realm, "--again")
+    if status != 0 or answer["damaged"]:
+        raise Failed(f"after the repair: {answer}")
+    everything_equal(labs, originals)
+    remount(realm)
+    everything_equal(labs, originals)
+
+
+def what_only_this_machine_has_is_named(realm, labs, rng):
+    """An unsealed change is damaged: no store has it, and the command says so."""
+    before = {p: p.stat().st_mtime_ns for p in containers(realm)}
+    with open(labs / "f2", "r+b") as f:
+        f.write(rng.randbytes(30000))
+        f.flush()
+        os.fsync(f.fileno())
+    new = [p for p in containers(realm) if p not in before or p.stat().st_mtime_ns != before[p]]
+    for path in new:
+        flip(path, stored(path)[-1] + 7)
+    remount(realm)
+    status, answer = check(realm, "--again", "--repair")
+    left = [d for d in answer["damaged"] if not d["repaired"]]
+    if status != EXIT_SEAL or {d["path"] for d in left} != {"alice/labs/f2"}:
+        raise Failed(f"an unsealed change that is damaged: exit {status}, {answer}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True)
@@ -180,9 +261,12 @@ def main():
             if read_all(labs, originals):
                 raise Failed("undamaged again, and yet something cannot be read")
             one_block_costs_itself(realm, labs, originals)
+            repair_brings_all_back(realm, labs, originals)
+            what_only_this_machine_has_is_named(realm, labs, rng)
         except (Failed, OSError) as failure:
             print(f"FAILED seed {seed}: {failure}\nkept: {realm.dir}")
             return 1
+    print("repaired from the object store, byte for byte")
     print(f"{args.flips} flips, {noticed} noticed as EIO, the others hit footers and other bytes that no read needs")
     shutil.rmtree(realm.dir, ignore_errors=True)
     return 0 if noticed > args.flips // 2 else 1

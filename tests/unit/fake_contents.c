@@ -260,13 +260,26 @@ void contents_count(struct contents *c, uint32_t *out_unsealed, uint32_t *out_ob
     *out_unsealed = *out_objects = *out_parked = 0;
 }
 
-int contents_check(struct contents *c,
-                   void (*on_damage)(void *user, uint64_t nodeid, uint64_t block, int rc),
-                   void (*on_progress)(void *user, uint64_t done, uint64_t all), void *user)
+int contents_check_node(struct contents *c, uint64_t nodeid,
+                        void (*on_damage)(void *user, uint64_t nodeid, uint64_t first,
+                                          uint64_t count, int rc),
+                        void *user)
 {
     (void)c;
-    on_progress(user, 1, 1);
-    on_damage(user, VAULT_ROOT_NODE, 0, PHR_E_SEAL);
+    on_damage(user, nodeid, 7, 3, PHR_E_SEAL);
+    return 0;
+}
+
+void contents_repair(struct contents *c, uint64_t nodeid)
+{
+    (void)c;
+    (void)nodeid;
+}
+
+int contents_has_container(struct contents *c, uint64_t container)
+{
+    (void)c;
+    (void)container;
     return 0;
 }
 

@@ -55,7 +55,9 @@
     X(LIMIT, "limit", "N", "only the newest N")                                        \
     X(RAW, "raw", NULL, "every record by itself")                                      \
     X(FORMAT, "format", "csv|jsonl", "of the export; default csv")                     \
-    X(RETRY, "retry", NULL, "queue again what the object store had refused")
+    X(RETRY, "retry", NULL, "queue again what the object store had refused")            \
+    X(REPAIR, "repair", NULL, "fetch what is damaged here again from the object store") \
+    X(AGAIN, "again", NULL, "from the beginning, not from where an interrupted one ended")
 
 enum args_option {
 #define X(id, name, argument, help) ARG_##id,

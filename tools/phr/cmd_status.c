@@ -171,22 +171,56 @@ int cmd_status_conflicts(struct phr_client *c, const struct args *a)
 
 /* ---- check ---- */
 
+/* "alice/labs/scan.dcm: blocks 100 to 103 damaged (PHR_E_SEAL)" */
+static void print_damage(const json_t *found)
+{
+    const char *path = json_string_value(json_object_get(found, "path"));
+    const char *what = json_string_value(json_object_get(found, "what"));
+    json_int_t first = json_integer_value(json_object_get(found, "block"));
+    json_int_t count = json_integer_value(json_object_get(found, "blocks"));
+
+    printf("%s: ", path ? path : json_string_value(json_object_get(found, "file_id")));
+    if (count > 1)
+        printf("blocks %" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT, first,
+               first + count - 1);
+    else if (count == 1)
+        printf("block %" JSON_INTEGER_FORMAT, first);
+    else
+        fputs(what ? what : "?", stdout);
+    printf(" %s (%s)\n", json_is_true(json_object_get(found, "repaired")) ? "repaired" : "damaged",
+           json_string_value(json_object_get(found, "reason")));
+}
+
+static void print_check(const json_t *answer, json_int_t damaged)
+{
+    json_int_t repaired = json_integer_value(json_object_get(answer, "repaired"));
+    json_t *found;
+    size_t i;
+
+    json_array_foreach(json_object_get(answer, "damaged"), i, found) print_damage(found);
+    if (repaired > 0)
+        printf("Repaired from the object store: %" JSON_INTEGER_FORMAT ".\n", repaired);
+    puts(damaged ? "Damaged; see above." : "Nothing is damaged.");
+}
+
 int cmd_status_check(struct phr_client *c, const struct args *a)
 {
+    unsigned flags = (a->is_set[ARG_AGAIN] ? (unsigned)PHR_CHECK_NEW : 0U) |
+                     (a->is_set[ARG_REPAIR] ? (unsigned)PHR_CHECK_REPAIR : 0U);
     char *text = NULL;
     json_t *answer;
-    size_t damaged;
-    int rc = phr_mount_dup_check(c, a->text[ARG_MOUNT], &text);
+    json_int_t damaged;
+    int rc = phr_mount_dup_check(c, a->text[ARG_MOUNT], (enum phr_check)flags, &text);
 
+    output_progress_end();
     if (rc < 0)
         return rc;
     answer = parse_text(text);
-    damaged = json_array_size(json_object_get(answer, "damaged"));
+    damaged = json_integer_value(json_object_get(answer, "count"));
     if (a->is_set[ARG_JSON]) {
         rc = output_json(answer);
     } else {
-        print_tree(answer, 0);
-        puts(damaged ? "Damaged; see above." : "Nothing is damaged.");
+        print_check(answer, damaged);
         json_decref(answer);
     }
     return rc < 0 || damaged == 0 ? rc : PHR_E_SEAL;
