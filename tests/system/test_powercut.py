@@ -260,6 +260,13 @@ class Workload:
                 os.fsync(f.fileno())
                 self.note_sync(name)
 
+    def sync(self, name):
+        """Nothing new is written: what others wrote, a killed process too, must be on disk."""
+        fd = os.open(self.path(name), os.O_RDONLY)
+        os.fsync(fd)
+        self.note_sync(name)
+        os.close(fd)
+
     def rename(self, name, to):
         begin = self.count()
         os.rename(self.path(name), self.path(to))
@@ -316,10 +323,16 @@ def run_acts(w, realm, acts):
     realm.revoke("alice/labs", "bob")  # a new epoch
     w.patch("big")
     w.write("kept", 30000)
+    w.write("left", 50000)
+    realm.kill_phrfs()
+    realm.mount("allow_other")
+    realm.login("alice")
+    w.sync("left")
+    w.sync("big")
     realm.phr("sync", "--wait", timeout=120)
     for number in range(acts):
         act = rng.choice(["write", "write", "rewrite", "patch", "patch", "append", "truncate", "rename",
-                          "replace", "unlink", "mkdir", "sync_dir", "wait"])
+                          "replace", "unlink", "mkdir", "sync", "sync_dir", "wait"])
         name = w.pick()
         sync = rng.random() < 0.4
         if act == "write":
@@ -338,6 +351,8 @@ def run_acts(w, realm, acts):
             w.unlink(name)
         elif act == "mkdir":
             w.mkdir(f"d{number}")
+        elif act == "sync":
+            w.sync(name)
         elif act == "sync_dir":
             w.sync_dir()
         elif act == "wait":
