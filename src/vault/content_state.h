@@ -91,6 +91,7 @@ struct content {
     /* contents->lock */
     unsigned refs;
     unsigned open_count;
+    unsigned writer_count; /* of these, those whose close flushes */
     struct content *next; /* bucket */
     bool is_unsynced;     /* in contents->unsynced, which holds a reference */
     struct content *next_unsynced;

@@ -48,11 +48,12 @@ int contents_open_file(struct contents *c, uint64_t nodeid, struct access *a,
     }
     pthread_mutex_lock(&c->lock);
     f->ct->open_count++;
+    f->is_writer = opens_for_write(open_flags);
+    f->ct->writer_count += f->is_writer;
     pthread_mutex_unlock(&c->lock);
     f->v = c->v;
     f->nodeid = nodeid;
     f->access = access_borrow(a);
-    f->is_writer = opens_for_write(open_flags);
     *out_file = f;
     return 0;
 }
@@ -338,11 +339,20 @@ int file_write(struct file *f, uint64_t offset, struct view bytes, struct waiter
     return leave_changed(f->ct, f->access, rc);
 }
 
+static bool has_writer(struct content *ct)
+{
+    bool has;
+
+    pthread_mutex_lock(&ct->cs->lock);
+    has = ct->writer_count > 0;
+    pthread_mutex_unlock(&ct->cs->lock);
+    return has;
+}
+
 int contents_truncate(struct contents *c, uint64_t nodeid, struct access *a,
                       uint64_t size, struct waiter *w)
 {
     struct content *ct = NULL;
-    bool is_open;
     int rc;
 
     if (size > FILE_BYTES_MAX)
@@ -363,9 +373,8 @@ int contents_truncate(struct contents *c, uint64_t nodeid, struct access *a,
         }
         rc = content_resize(ct, size);
     }
-    is_open = contents_is_open(c, nodeid);
-    if (rc == 0 && !is_open)
-        rc = content_flush(ct, true); /* no close will follow */
+    if (rc == 0 && !has_writer(ct))
+        rc = content_flush(ct, true); /* no close of a writer will follow */
     rc = leave_changed(ct, a, rc);
     if (rc == 0)
         sealer_note(c->sealer, nodeid,
@@ -471,6 +480,7 @@ void file_release(struct file *f)
             content_flush(ct, true)); /* FLUSH told the caller; this is for the rest */
     pthread_mutex_lock(&c->lock);
     is_last = --ct->open_count == 0;
+    ct->writer_count -= f->is_writer;
     pthread_mutex_unlock(&c->lock);
     pthread_mutex_lock(&ct->attr_lock);
     is_dirty = ct->state == CONTENT_DIRTY;
