@@ -170,6 +170,33 @@ TEST(content__truncates_and_grows_with_zeros)
     fake_dir_remove(dir);
 }
 
+/* No writer's close follows a truncate(2) beside a reader, so it is in the row at once. */
+TEST(content__keeps_a_size_set_beside_readers)
+{
+    struct vault *v = open_vault();
+    struct file *writer = NULL;
+    struct file *reader = NULL;
+    struct content_attr a;
+
+    UNUSED_STATE;
+    CHECK_EQ(fake_create(v, 14, &writer), 0);
+    put(writer, 0, 20000, 1);
+    CHECK_EQ(fake_open(v, 14, O_RDONLY, &reader), 0);
+    file_release(writer);
+    CHECK_EQ(contents_truncate(v->contents, 14, file_get_access(reader), 57645, NULL), 0);
+    CHECK_EQ(file_flush(reader), 0);
+    file_release(reader);
+    fake_vault_close(v);
+    v = open_vault();
+    CHECK_EQ(contents_getattr(v->contents, 14, &a), 0);
+    CHECK_EQ(a.size, 57645);
+    CHECK_EQ(fake_open(v, 14, O_RDONLY, &reader), 0);
+    expect(reader, 0, 20000, 1);
+    file_release(reader);
+    fake_vault_close(v);
+    fake_dir_remove(dir);
+}
+
 /* Each thread has its own stretch of a common file; all flush, sync, seal and reopen at once. */
 enum { THREADS = 4, ROUNDS = 60, STRETCH = 1 << 20, SHARED_NODE = 13 };
 
@@ -253,6 +280,7 @@ int main(void)
         UNIT(content__reads_back_after_reopen_whatever_the_size),
         UNIT(content__overwrites_through_the_overlay),
         UNIT(content__truncates_and_grows_with_zeros),
+        UNIT(content__keeps_a_size_set_beside_readers),
         UNIT(content__serves_many_threads_at_once),
     };
 
