@@ -231,14 +231,14 @@ static int fuse_open(struct mountpoint *m)
     fuse_opt_free_args(&args);
     if (!m->fuse)
         return fail("cannot prepare the mount", rc < 0 ? rc : -EINVAL);
-    if (m->opts->fuse_fd >= 0)
-        return negotiate_attach(m->fuse, m->opts->fuse_fd);
     errno = 0;
-    if (fuse_session_mount(m->fuse, m->opts->dir) < 0) /* libfuse has said why */
+    if (m->opts->fuse_fd < 0 &&
+        fuse_session_mount(m->fuse, m->opts->dir) < 0) /* libfuse has said why */
         return fail("cannot mount", errno != 0 ? -errno : -EPERM);
     rc = guard_open(m->opts, &m->guard);
     if (rc == 0)
-        rc = negotiate_attach(m->fuse, fuse_session_fd(m->fuse));
+        rc = negotiate_attach(m->fuse, m->opts->fuse_fd >= 0 ? m->opts->fuse_fd
+                                                             : fuse_session_fd(m->fuse));
     return rc < 0 ? fail("cannot prepare the mount", rc) : 0;
 }
 
@@ -348,8 +348,7 @@ static void end_loop(struct signals *s)
     ignored(sigaction(SIGUSR2, &action, NULL)); /* valid arguments: cannot fail */
     log_info("ending", LOG_WORD("cause", "signal"));
     daemon_stopping();
-    guard_unmount(m->guard);
-    if (m->guard && wait_for_end(m, DETACH_WAIT_MS))
+    if (guard_unmount(m->guard) && wait_for_end(m, DETACH_WAIT_MS))
         return; /* nothing is open any more: the kernel has written everything back */
     /* While workers still answer: the notifier may be waiting for one of them. */
     inval_detach(m->notifier);

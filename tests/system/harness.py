@@ -18,7 +18,7 @@ import traceback
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tools" / "demo"))
-from realm import Failed, Realm, abort_fuse, is_mounted, wait_until  # noqa: E402
+from realm import Failed, Realm, abort_fuse, has_threads, is_mounted, wait_until  # noqa: E402
 
 # A runner that loses patience sends this: everything must be undone all the same.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -17,7 +17,7 @@ import tempfile
 import time
 
 import harness
-from harness import FakeMount, Skipped, check, fails, same, wait_until
+from harness import FakeMount, Skipped, check, fails, has_threads, same, wait_until
 
 IN_NAMESPACE = "PHR_TEST_IN_NAMESPACE"
 
@@ -199,6 +199,28 @@ def test_dead_mount_is_healed(m):
     check("dead" in done.stderr, done.stderr)
     os.listdir(m.mount_dir)
     same(m.layers(), 1)
+
+
+def test_kill_inside_an_invalidation(m):
+    """The notifier waits in the kernel for a lookup that died with phrfs, and holds the device."""
+    if not m.fake:
+        raise Skipped("needs the file system that can be made to wait")
+    m.mount_by_fstab()
+    looker = subprocess.Popen(["stat", m.folder / "stuck-name"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        pid = wait_until("phrfs", lambda: server(m))[0]
+        tasks = pathlib.Path(f"/proc/{pid}/task")
+        wait_until("a thread to wait in the kernel",
+                   lambda: any(" D " in (t / "stat").read_text() for t in tasks.iterdir()))
+        os.kill(pid, signal.SIGKILL)
+        same(looker.wait(10), 1)
+        wait_until("phrfs to be gone", lambda: not has_threads(pid), 10)
+        wait_until("the mount to be dead", lambda: is_dead(m))
+        same(m.layers(), 1)  # and still there
+    finally:
+        looker.kill()
+    m.mount_by_fstab()
+    os.listdir(m.mount_dir)
 
 
 def test_dead_mount_of_another_source_is_left(m):

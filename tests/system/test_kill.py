@@ -21,7 +21,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools" / "demo"))
-from realm import Failed, Realm, is_mounted, wait_until  # noqa: E402
+from realm import Failed, Realm, has_threads, is_mounted, wait_until  # noqa: E402
 
 READER_UID = 20003
 BLOCK = 4096
@@ -288,13 +288,14 @@ class Story:
 
     def kill(self, victims):
         if "phrfs" in victims:
-            os.kill(self.realm.phrfs_pid(), signal.SIGKILL)
+            pid = self.realm.phrfs_pid()
+            os.kill(pid, signal.SIGKILL)
         if "phrd" in victims:
             self.realm.phrd.kill()
             self.realm.phrd.wait(30)
             self.realm.phrd = None
         if "phrfs" in victims:
-            wait_until("phrfs to be gone", lambda: self.realm.phrfs_pid() is None)
+            wait_until("phrfs to be gone", lambda: not has_threads(pid))
             subprocess.run(["umount", "-l", self.realm.mount_dir], check=False, capture_output=True)
 
     def epoch_change(self):

@@ -39,6 +39,16 @@ def is_mounted(path):
         return any(line.split()[4] == str(path) for line in mounts)
 
 
+def has_threads(pid):
+    """Nobody may have asked for a dead process's status yet; its last thread makes it dead."""
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return len(tasks) > 1 or state not in "ZX"
+
+
 def abort_fuse(path):
     """Ends every request of a mount with an error, so that nothing stays stuck in it."""
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
@@ -215,7 +225,7 @@ class Realm:
         pid = self.phrfs_pid()
         if pid:
             os.kill(pid, signal.SIGKILL)
-            wait_until("phrfs to be gone", lambda: self.phrfs_pid() is None)
+            wait_until("phrfs to be gone", lambda: not has_threads(pid))
         subprocess.run(["umount", "-l", self.mount_dir], check=False, capture_output=True)
 
     def umount(self):

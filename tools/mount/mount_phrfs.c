@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -116,11 +117,12 @@ static bool is_dead(int error)
 /* A dead mount of ours is taken away; mount(8) itself believes that all is well over it. */
 static int resolve_dir(struct helper *h)
 {
+    struct statfs fs; /* asks who serves it; a stat of a dead mount may come from the cache */
     struct stat st;
     const char *dir = h->opts.dir;
 
     for (int layer = 0; layer < DEAD_LAYERS_MAX; layer++) {
-        if (realpath(dir, h->dir) && stat(h->dir, &st) == 0)
+        if (realpath(dir, h->dir) && statfs(h->dir, &fs) == 0 && stat(h->dir, &st) == 0)
             return S_ISDIR(st.st_mode) ? 0
                                        : fail(EXIT_USAGE, "%s is not a directory", dir);
         if (!is_dead(errno))
