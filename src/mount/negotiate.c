@@ -8,6 +8,7 @@
 #include "base/scope.h"
 
 enum { BACKGROUND_MAX = 64, CONGESTION_AT = 48 };
+enum { REQUEST_HEAD_BYTES = 4096 }; /* libfuse's buffers: so much more than the largest write */
 
 /*
  * Never SPLICE_* (encryption needs the bytes in user memory), never POSIX_LOCKS or FLOCK_LOCKS
@@ -102,12 +103,14 @@ static ssize_t shorten_setxattr(uint8_t *buf, ssize_t n)
         body_;                                                      \
     })
 
-static ssize_t look_at(uint8_t *buf, ssize_t n)
+static ssize_t look_at(uint8_t *buf, size_t room, ssize_t n)
 {
     struct fuse_in_header h;
 
     memcpy(&h, buf, sizeof h);
     raw = (struct raw_request){ .opcode = h.opcode, .nodeid = h.nodeid };
+    if ((size_t)n <= REQUEST_HEAD_BYTES && room > REQUEST_HEAD_BYTES)
+        raw.idle = (struct span){ buf + REQUEST_HEAD_BYTES, room - REQUEST_HEAD_BYTES };
     switch (h.opcode) {
     case FUSE_INIT:
         atomic_store(&link_state.offered, BODY(struct fuse_init_in, buf, n).flags);
@@ -148,7 +151,7 @@ static ssize_t on_read(int fd, void *buf, size_t room, void *userdata)
     (void)userdata;
     if (n < (ssize_t)sizeof(struct fuse_in_header))
         return n;
-    return look_at(buf, n);
+    return look_at(buf, room, n);
 }
 
 static ssize_t answer_init(int fd, struct iovec *iov, int count)

@@ -16,6 +16,7 @@ struct raw_request {
     uint64_t nodeid;
     bool kill_suidgid;  /* WRITE, OPEN, CREATE, SETATTR: set-id bits must fall */
     bool kill_sgid_acl; /* SETXATTR of an access ACL by someone outside the group */
+    struct span idle;   /* what a short request leaves of the worker's buffer: for the answer */
 };
 const struct raw_request *negotiate_get_raw(void);
 

@@ -282,8 +282,11 @@ static void room_key_make(void)
 
 uint8_t *reply_room(size_t n)
 {
+    struct span idle = negotiate_get_raw()->idle;
     void *room;
 
+    if (n <= idle.n)
+        return idle.p; /* a worker; only a parked request's thread needs room of its own */
     ignored(pthread_once(&room_once, room_key_make)); /* cannot fail with a static once */
     if (n > ROOM_BYTES)
         return NULL;

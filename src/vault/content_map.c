@@ -1,4 +1,4 @@
-/* Open addressing with linear probing; deletion shifts back, so there are no tombstones. */
+/* Slots lie behind each other; an index with linear probing says where a block's is. */
 #include "vault/content_map.h"
 
 #include <stdlib.h>
@@ -16,80 +16,118 @@ static size_t map_home(const struct block_map *m, uint64_t block)
 void map_fini(struct block_map *m)
 {
     free(m->slots);
+    free(m->index);
     free(m->holes);
     *m = (struct block_map){ 0 };
 }
 
-/* m has room. */
-static struct map_slot *map_slot(const struct block_map *m, uint64_t block)
+/* m has room. Place in the index: the block's, or the free one where it would go. */
+static size_t map_place(const struct block_map *m, uint64_t block)
 {
     size_t i;
 
-    for (i = map_home(m, block); m->slots[i].place != MAP_FREE;
-         i = (i + 1) & (m->room - 1))
-        if (m->slots[i].block == block)
+    for (i = map_home(m, block); m->index[i] != 0; i = (i + 1) & (m->room - 1))
+        if (m->slots[m->index[i] - 1].block == block)
             break;
-    return &m->slots[i]; /* the block's, or the free one where it would go */
+    return i;
+}
+
+static struct map_slot *map_slot(const struct block_map *m, uint64_t block)
+{
+    uint32_t at;
+
+    if (m->count == 0)
+        return NULL;
+    at = m->index[map_place(m, block)];
+    return at != 0 ? &m->slots[at - 1] : NULL;
 }
 
 const struct map_slot *map_find(const struct block_map *m, uint64_t block)
 {
-    const struct map_slot *s;
-
-    if (m->count == 0)
-        return NULL;
-    s = map_slot(m, block);
-    return s->place != MAP_FREE ? s : NULL;
+    return map_slot(m, block);
 }
 
-static int map_grow(struct block_map *m)
+static int index_grow(struct block_map *m)
 {
-    struct block_map bigger = { .room = m->room ? m->room * 2 : MAP_ROOM_MIN };
+    size_t room = m->room ? m->room * 2 : MAP_ROOM_MIN;
+    uint32_t *bigger = calloc(room, sizeof *bigger);
 
-    bigger.slots = calloc(bigger.room, sizeof *bigger.slots);
-    if (!bigger.slots)
+    if (!bigger)
         return -ENOMEM;
-    for (size_t i = 0; i < m->room; i++)
-        if (m->slots[i].place != MAP_FREE)
-            *map_slot(&bigger, m->slots[i].block) = m->slots[i];
-    free(m->slots);
-    m->slots = bigger.slots;
-    m->room = bigger.room;
+    free(m->index);
+    m->index = bigger;
+    m->room = room;
+    for (size_t i = 0; i < m->count; i++)
+        m->index[map_place(m, m->slots[i].block)] = (uint32_t)i + 1;
+    return 0;
+}
+
+/* A quarter more each time: large maps are what fills the memory of a busy mount. */
+static int slots_grow(struct block_map *m)
+{
+    size_t room = m->slot_room + m->slot_room / 4 + MAP_ROOM_MIN;
+    struct map_slot *slots = realloc(m->slots, room * sizeof *slots);
+
+    if (!slots)
+        return -ENOMEM;
+    m->slots = slots;
+    m->slot_room = room;
     return 0;
 }
 
 int map_put(struct block_map *m, const struct map_slot *s)
 {
-    struct map_slot *at;
+    struct map_slot *old = map_slot(m, s->block);
+    size_t at;
+    int rc = 0;
 
     INVARIANT(s->place != MAP_FREE);
-    if (m->count >= m->room / 4 * 3) {
-        int rc = map_grow(m);
-
-        if (rc < 0)
-            return rc;
+    if (old) { /* replacing needs no memory */
+        *old = *s;
+        return 0;
     }
-    at = map_slot(m, s->block);
-    if (at->place == MAP_FREE)
-        m->count++;
-    *at = *s;
+    if (m->count >= m->room / 4 * 3)
+        rc = index_grow(m);
+    if (rc == 0 && m->count == m->slot_room)
+        rc = slots_grow(m);
+    if (rc < 0)
+        return rc;
+    at = map_place(m, s->block);
+    m->index[at] = (uint32_t)++m->count;
+    m->slots[m->count - 1] = *s;
     return 0;
 }
 
-static void map_forget(struct block_map *m, struct map_slot *s)
+/* Takes the place out of the index; those behind it shift back, so there are no tombstones. */
+static void index_forget(struct block_map *m, size_t gap)
 {
-    size_t gap = (size_t)(s - m->slots);
     size_t mask = m->room - 1;
 
-    for (size_t i = (gap + 1) & mask; m->slots[i].place != MAP_FREE; i = (i + 1) & mask) {
-        size_t home = map_home(m, m->slots[i].block);
+    for (size_t i = (gap + 1) & mask; m->index[i] != 0; i = (i + 1) & mask) {
+        size_t home = map_home(m, m->slots[m->index[i] - 1].block);
 
         if (((i - home) & mask) < ((i - gap) & mask))
             continue; /* its home lies behind the gap: it must stay */
-        m->slots[gap] = m->slots[i];
+        m->index[gap] = m->index[i];
         gap = i;
     }
-    m->slots[gap].place = MAP_FREE;
+    m->index[gap] = 0;
+}
+
+/* The last slot takes its place. */
+static void map_forget(struct block_map *m, uint64_t block)
+{
+    size_t place = map_place(m, block);
+    uint32_t at = m->index[place];
+    uint32_t last = (uint32_t)m->count;
+
+    if (at == 0)
+        return;
+    index_forget(m, place);
+    if (at != last) {
+        m->index[map_place(m, m->slots[last - 1].block)] = at;
+        m->slots[at - 1] = m->slots[last - 1];
+    }
     m->count--;
 }
 
@@ -98,19 +136,15 @@ static void map_forget_range(struct block_map *m, uint64_t from, uint64_t to)
     if (m->count == 0)
         return;
     if (to - from <= m->count) {
-        for (uint64_t b = from; b < to; b++) {
-            struct map_slot *s = map_slot(m, b);
-
-            if (s->place != MAP_FREE)
-                map_forget(m, s);
-        }
+        for (uint64_t b = from; b < to && m->count > 0; b++)
+            map_forget(m, b);
         return;
     }
-    for (size_t i = 0; i < m->room;) {
-        struct map_slot *s = &m->slots[i];
+    for (size_t i = 0; i < m->count;) {
+        uint64_t block = m->slots[i].block;
 
-        if (s->place != MAP_FREE && s->block >= from && s->block < to)
-            map_forget(m, s); /* may move another one here: look again */
+        if (block >= from && block < to)
+            map_forget(m, block); /* another one comes here: look again */
         else
             i++;
     }
@@ -186,10 +220,10 @@ uint64_t map_next(const struct block_map *m, uint64_t from, uint64_t to)
                 return b;
         return first;
     }
-    for (size_t k = 0; k < m->room; k++) {
+    for (size_t k = 0; k < m->count; k++) {
         const struct map_slot *s = &m->slots[k];
 
-        if (s->place != MAP_FREE && s->block >= from && s->block < first)
+        if (s->block >= from && s->block < first)
             first = s->block;
     }
     return first;
@@ -204,8 +238,8 @@ uint64_t map_end(const struct block_map *m)
 {
     uint64_t end = 0;
 
-    for (size_t i = 0; i < m->room; i++)
-        if (m->slots[i].place != MAP_FREE && m->slots[i].block >= end)
+    for (size_t i = 0; i < m->count; i++)
+        if (m->slots[i].block >= end)
             end = m->slots[i].block + 1;
     return end;
 }

@@ -27,8 +27,10 @@ struct block_range {
 };
 
 struct block_map {
-    struct map_slot *slots;
-    size_t room; /* a power of two, or 0 */
+    struct map_slot *slots; /* count of them, in any order */
+    size_t slot_room;
+    uint32_t *index; /* 1 + number of the slot; 0: free */
+    size_t room;     /* of the index: a power of two, or 0 */
     size_t count;
     struct block_range *holes; /* sorted, apart from each other */
     size_t hole_count;

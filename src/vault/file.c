@@ -185,9 +185,20 @@ static int enter_write(struct content *ct, struct access *a)
     return rc;
 }
 
+/* Much was written: sealed when the writer pauses, so that hashing does not take the disk and the
+   processor from him, but not later than any open file. Lock for writing held. */
+static uint64_t much_due_ms(const struct content *ct)
+{
+    uint64_t pause = content_now_ms() + vault_get_config(ct->cs->v)->seal_delay_ms;
+    uint64_t latest = ct->sealed_at_ms + SEAL_OPEN_MS;
+
+    return pause < latest ? pause : latest;
+}
+
 static int leave_changed(struct content *ct, struct access *a, int rc)
 {
     bool is_much = ct->dirt_bytes >= SEAL_DIRT_BYTES;
+    uint64_t due_ms = is_much ? much_due_ms(ct) : 0;
 
     pthread_mutex_lock(&ct->attr_lock);
     ct->writer = *access_get_user(a);
@@ -196,7 +207,7 @@ static int leave_changed(struct content *ct, struct access *a, int rc)
         content_attr_changed(ct);
     pthread_rwlock_unlock(&ct->lock);
     if (is_much)
-        sealer_note(ct->cs->sealer, ct->nodeid, content_now_ms());
+        sealer_note(ct->cs->sealer, ct->nodeid, due_ms);
     return rc;
 }
 
