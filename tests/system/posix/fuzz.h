@@ -112,6 +112,16 @@ bool fuzz_is_event(enum fuzz_kind kind);
 
 /* A worker: answers operations on the socket until it is closed. Does not return. */
 void fuzz_work(int sock, const char *dir, unsigned worker) __attribute__((noreturn));
+/* The part of it that works on names; room has FUZZ_IO_BYTES. */
+int64_t fuzz_on_names(const struct fuzz_op *op, uint8_t *room, struct fuzz_result *r);
+struct fuzz_person {
+    uid_t uid;
+    gid_t gid;
+};
+extern const struct fuzz_person fuzz_people[FUZZ_WORKERS];
+struct timespec;
+void fuzz_times_of(const struct fuzz_op *op, struct timespec times[2]);
+uint64_t fuzz_hash(uint64_t h, const void *p, size_t n);
 void fuzz_fill(uint8_t *room, size_t n, uint64_t id);
 void fuzz_see(const struct stat *st, int error, struct fuzz_seen *out_seen);
 

@@ -1,6 +1,5 @@
 #include "fuzz.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -12,16 +11,10 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { MAP_BYTES = 128 * 1024, NEAR_NOW_S = 86400 };
-
-static const struct {
-    uid_t uid;
-    gid_t gid;
-} people[FUZZ_WORKERS] = { { 0, 0 }, { 0, 0 }, { 4711, 4721 }, { 4712, 4722 } };
 
 static struct {
     char *map[FUZZ_MAPS];
@@ -47,15 +40,6 @@ void fuzz_fill(uint8_t *room, size_t n, uint64_t id)
         }
         room[i] = (uint8_t)(x >> (i % 8 * 8));
     }
-}
-
-static uint64_t hash_bytes(uint64_t h, const void *p, size_t n)
-{
-    const uint8_t *b = p;
-
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ b[i]) * 0x100000001b3ULL;
-    return h;
 }
 
 void fuzz_see(const struct stat *st, int error, struct fuzz_seen *out_seen)
@@ -126,7 +110,7 @@ static int64_t do_read(const struct fuzz_op *op, struct fuzz_result *r)
     align(op, &off, &len);
     n = pread(fd_of(op->slot), self.room, len, off);
     if (n > 0)
-        r->hash = hash_bytes(1, self.room, (size_t)n);
+        r->hash = fuzz_hash(1, self.room, (size_t)n);
     return n;
 }
 
@@ -142,16 +126,6 @@ static int64_t do_write(const struct fuzz_op *op)
     if (lseek(fd_of(op->slot), off, SEEK_SET) < 0 && errno != ESPIPE)
         return -1;
     return write(fd_of(op->slot), self.room, len);
-}
-
-static int64_t do_truncate(const struct fuzz_op *op)
-{
-    struct stat st;
-
-    /* To the size that it has: the one intended difference that could come up here. */
-    if (stat(op->path, &st) == 0 && st.st_size == op->off)
-        return 0;
-    return truncate(op->path, op->off);
 }
 
 static int64_t do_fallocate(const struct fuzz_op *op)
@@ -224,7 +198,7 @@ static int64_t do_map_once(const struct fuzz_op *op, struct fuzz_result *r)
         fuzz_fill((uint8_t *)at + lead, clamp_store(fd_of(op->slot), op->off, n - lead),
                   op->id);
     else if (got == 0)
-        r->hash = hash_bytes(1, at + lead, n - lead);
+        r->hash = fuzz_hash(1, at + lead, n - lead);
     if (is_store && op->flags & 1 && msync(at, n, MS_SYNC) < 0)
         got = 1000 + errno;
     munmap(at, n);
@@ -236,7 +210,8 @@ static int64_t do_map(const struct fuzz_op *op)
     unsigned m = op->slot2 % FUZZ_MAPS;
     struct stat st;
 
-    if (people[op->worker].uid != 0) /* a store there sets the time, which root may do */
+    if (fuzz_people[op->worker].uid !=
+        0) /* a store there sets the time, which root may do */
         return 0;
     if (self.map[m])
         munmap(self.map[m], MAP_BYTES);
@@ -270,7 +245,7 @@ static int64_t do_map_use(const struct fuzz_op *op, struct fuzz_result *r)
     }
     got = sigsetjmp(self.back, 1);
     if (got == 0 && op->kind == FUZZ_MAPLOAD)
-        r->hash = hash_bytes(1, self.map[m] + off, (size_t)op->len);
+        r->hash = fuzz_hash(1, self.map[m] + off, (size_t)op->len);
     if (got == 0 && op->kind == FUZZ_MAPSTORE)
         fuzz_fill((uint8_t *)self.map[m] + off,
                   clamp_store(FUZZ_MAP_FD + (int)m, (int64_t)off, (size_t)op->len),
@@ -291,111 +266,6 @@ static int64_t do_copy(const struct fuzz_op *op)
                            0);
 }
 
-static int64_t do_rename(const struct fuzz_op *op)
-{
-    static const unsigned flags[] = {
-        0, 0, 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE
-    };
-
-    return renameat2(AT_FDCWD, op->path, AT_FDCWD, op->path2, flags[op->flags % 8]);
-}
-
-static void times_of(const struct fuzz_op *op, struct timespec times[2])
-{
-    static const long seconds[] = { 0,          1,          1000000000,
-                                    1500000000, 2147483648, 4294967296,
-                                    9999999999, -1,         -86400 };
-
-    for (int i = 0; i < 2; i++) {
-        unsigned draw = (unsigned)(op->flags >> (i * 8)) & 0xff;
-
-        times[i].tv_sec = seconds[draw % 9];
-        times[i].tv_nsec = draw % 5 == 0   ? UTIME_OMIT
-                           : draw % 5 == 1 ? UTIME_NOW
-                                           : op->off * 7001 % 1000000000;
-    }
-}
-
-static int64_t do_readdir(const struct fuzz_op *op, struct fuzz_result *r)
-{
-    struct dirent *e;
-    uint64_t sum = 0;
-    int64_t n = 0;
-    DIR *d = opendir(op->path);
-
-    if (!d)
-        return -1;
-    while ((e = readdir(d)) != NULL) {
-        uint64_t h = hash_bytes(7, e->d_name, strlen(e->d_name));
-
-        sum += hash_bytes(h, &e->d_type, 1); /* in any order */
-        n++;
-    }
-    r->hash = sum;
-    closedir(d);
-    return n;
-}
-
-static const char *xattr_name(const struct fuzz_op *op)
-{
-    static const char *const names[] = { "user.a", "user.b",
-                                         "user.long-name-of-an-attribute", "trusted.t",
-                                         "security.s" };
-
-    return names[op->flags % 5];
-}
-
-static int64_t do_xattr(const struct fuzz_op *op, struct fuzz_result *r)
-{
-    static const int flags[] = { 0, 0, XATTR_CREATE, XATTR_REPLACE };
-    uint64_t sum = 0;
-    ssize_t n;
-
-    switch ((int)op->kind) {
-    case FUZZ_SETXATTR:
-        fuzz_fill(self.room, 300, op->id);
-        return lsetxattr(op->path, xattr_name(op), self.room, (size_t)op->len % 300,
-                         flags[op->mode % 4]);
-    case FUZZ_GETXATTR:
-        n = lgetxattr(op->path, xattr_name(op), self.room, (size_t)op->len % 400);
-        if (n > 0 && op->len % 400 > 0)
-            r->hash = hash_bytes(1, self.room, (size_t)n);
-        return n;
-    case FUZZ_REMOVEXATTR:
-        return lremovexattr(op->path, xattr_name(op));
-    default:
-        n = llistxattr(op->path, (char *)self.room, FUZZ_IO_BYTES);
-        for (ssize_t at = 0; at < n; at += (ssize_t)strlen((char *)self.room + at) + 1)
-            sum += hash_bytes(7, self.room + at, strlen((char *)self.room + at));
-        r->hash = sum;
-        return n;
-    }
-}
-
-/* An access or default ACL: owner, one user, group, mask, other. */
-static int64_t do_setacl(const struct fuzz_op *op)
-{
-    static const uint16_t tags[] = { 1, 2, 4, 16, 32 };
-    uint8_t acl[4 + 5 * 8] = { 2 };
-    bool is_default = op->flags & 1;
-
-    for (int i = 0; i < 5; i++) {
-        uint8_t *entry = acl + 4 + i * 8;
-        uint32_t id = tags[i] == 2 ? people[2 + op->slot % 2].uid : UINT32_MAX;
-        unsigned rights = op->mode >> (tags[i] == 1 ? 6 : tags[i] == 32 ? 0 : 3) & 7;
-
-        entry[0] = (uint8_t)tags[i];
-        entry[2] = (uint8_t)rights;
-        memcpy(entry + 4, &id, 4);
-    }
-    if (op->flags & 6)
-        return setxattr(
-            op->path, is_default ? "system.posix_acl_default" : "system.posix_acl_access",
-            acl, sizeof acl, 0);
-    return removexattr(op->path, is_default ? "system.posix_acl_default"
-                                            : "system.posix_acl_access");
-}
-
 static int64_t do_lock(const struct fuzz_op *op)
 {
     static const int whole[] = { LOCK_SH | LOCK_NB, LOCK_EX | LOCK_NB, LOCK_UN };
@@ -407,55 +277,6 @@ static int64_t do_lock(const struct fuzz_op *op)
     if (op->kind == FUZZ_FLOCK)
         return flock(fd_of(op->slot), whole[op->flags % 3]);
     return fcntl(fd_of(op->slot), F_SETLK, &l);
-}
-
-static int64_t on_names(const struct fuzz_op *op, struct fuzz_result *r)
-{
-    static const mode_t types[] = { S_IFIFO, S_IFSOCK, S_IFREG };
-    struct timespec times[2];
-    ssize_t n;
-
-    switch ((int)op->kind) {
-    case FUZZ_MKDIR:
-        return mkdir(op->path, op->mode | 0700);
-    case FUZZ_RMDIR:
-        return rmdir(op->path);
-    case FUZZ_UNLINK:
-        return unlink(op->path);
-    case FUZZ_LINK:
-        return link(op->path, op->path2);
-    case FUZZ_SYMLINK:
-        return symlink(op->path2, op->path);
-    case FUZZ_READLINK:
-        n = readlink(op->path, (char *)self.room, 4096);
-        if (n > 0)
-            r->hash = hash_bytes(1, self.room, (size_t)n);
-        return n;
-    case FUZZ_MKNOD:
-        return mknod(op->path, types[op->flags % 3] | op->mode, 0);
-    case FUZZ_RENAME:
-        return do_rename(op);
-    case FUZZ_CHMOD:
-        return chmod(op->path, op->mode);
-    case FUZZ_CHOWN:
-        return lchown(op->path, op->flags & 1 ? (uid_t)-1 : people[op->slot % 4].uid,
-                      op->flags & 2 ? (gid_t)-1 : people[op->slot2 % 4].gid);
-    case FUZZ_UTIMES:
-        times_of(op, times);
-        return utimensat(AT_FDCWD, op->path, times, AT_SYMLINK_NOFOLLOW);
-    case FUZZ_SETACL:
-        return do_setacl(op);
-    case FUZZ_READDIR:
-        return do_readdir(op, r);
-    case FUZZ_ACCESS:
-        return access(op->path, op->flags & 7);
-    case FUZZ_UMASK:
-        return (int64_t)umask(op->mode);
-    case FUZZ_TRUNCATE:
-        return do_truncate(op);
-    default:
-        return do_xattr(op, r);
-    }
 }
 
 static int64_t on_slot(const struct fuzz_op *op, struct fuzz_result *r)
@@ -498,10 +319,10 @@ static int64_t on_slot(const struct fuzz_op *op, struct fuzz_result *r)
     case FUZZ_FCHMOD:
         return fchmod(fd, op->mode);
     case FUZZ_FCHOWN:
-        return fchown(fd, op->flags & 1 ? (uid_t)-1 : people[op->slot2 % 4].uid,
+        return fchown(fd, op->flags & 1 ? (uid_t)-1 : fuzz_people[op->slot2 % 4].uid,
                       (gid_t)-1);
     case FUZZ_FUTIMES:
-        times_of(op, times);
+        fuzz_times_of(op, times);
         return futimens(fd, times);
     case FUZZ_FLOCK:
     case FUZZ_LOCK:
@@ -521,7 +342,7 @@ static void run(const struct fuzz_op *op, struct fuzz_result *r)
     r->value = op->kind == FUZZ_STAT ? 0 : on_slot(op, r);
     if (r->value == INT64_MIN) {
         errno = 0;
-        r->value = on_names(op, r);
+        r->value = fuzz_on_names(op, self.room, r);
     }
     r->error = r->value < 0 ? errno : 0;
     see_path(op->path, &r->one);
@@ -545,8 +366,10 @@ void fuzz_work(int sock, const char *dir, unsigned worker)
     umask(022);
     self.room = aligned_alloc(4096, FUZZ_IO_BYTES);
     if (!self.room || chdir(dir) < 0 || setgroups(0, NULL) < 0 ||
-        setresgid(people[worker].gid, people[worker].gid, people[worker].gid) < 0 ||
-        setresuid(people[worker].uid, people[worker].uid, people[worker].uid) < 0)
+        setresgid(fuzz_people[worker].gid, fuzz_people[worker].gid,
+                  fuzz_people[worker].gid) < 0 ||
+        setresuid(fuzz_people[worker].uid, fuzz_people[worker].uid,
+                  fuzz_people[worker].uid) < 0)
         _exit(1);
     while (recv(sock, &op, sizeof op, 0) == (ssize_t)sizeof op) {
         run(&op, &r);
