@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { BODY_SECONDS = 60, LONG_SECONDS = 900 };
+enum { BODY_SECONDS = 150, LONG_SECONDS = 1200 };
 
 static const struct twin_body *const groups[] = {
     twin_open_bodies,  twin_names_bodies,  twin_rename_bodies, twin_modes_bodies,
