@@ -142,7 +142,7 @@ def describe(args):
 
 def write_results(out, header, rounds, cpu, server):
     table, used = report.medians(rounds), report.medians(cpu)
-    text = report.render(header, table, used, server)
+    text = report.render(header, rounds, table, used, server)
     report.write_json(out / "results.json", header, rounds, used, table, server)
     (out / "table.md").write_text(text)
     return text

@@ -82,8 +82,8 @@ def best_of(table, key):
     return name, value
 
 
-def judge(table, server):
-    """One row per goal: what was to be reached, what was, and whether."""
+def judge(table, server, rounds=()):
+    """One row per goal: what was to be reached, what was by the medians, whether, and what each round says."""
     rows = []
     for goal in GOALS:
         ours = server.get(goal.key) if goal.key in SERVER else table.get(goal.actor, {}).get(goal.key)
@@ -102,8 +102,24 @@ def judge(table, server):
         else:
             is_most = goal.key in FIGURES and FIGURES[goal.key].is_time
             row["reached"] = ours <= goal.limit if is_most else ours >= goal.limit
+        add_spread(row, goal, rounds)
         rows.append(row)
     return rows
+
+
+def add_spread(row, goal, rounds):
+    """A verdict that the rounds do not share is no verdict, whatever the median says."""
+    values = []
+    for r in rounds:
+        ours = r.get(goal.actor, {}).get(goal.key)
+        theirs = r.get(row.get("peer") or "", {}).get(goal.key)
+        value = speed_ratio(goal.key, ours, theirs) if goal.against else ours
+        if value:
+            values.append(value)
+    row["spread"] = [min(values), max(values)] if values else None
+    is_most = not goal.against and goal.key in FIGURES and FIGURES[goal.key].is_time
+    verdicts = {v <= goal.limit if is_most else v >= goal.limit for v in values}
+    row["is_shared"] = len(verdicts) < 2
 
 
 # ---- text -------------------------------------------------------------------------------------
@@ -147,8 +163,8 @@ def goal_text(row):
 
 
 def goals_table(rows, table):
-    lines = ["| workload | who | x gocryptfs | x passthrough | x best peer | goal | reached |",
-             "|---|---|---:|---:|---:|---|---|"]
+    lines = ["| workload | who | x gocryptfs | x passthrough | x best peer | goal | rounds | reached |",
+             "|---|---|---:|---:|---:|---|---|---|"]
     for row in rows:
         key, cells = row["key"], []
         for against in ("gocryptfs", "passthrough", BEST):
@@ -159,9 +175,12 @@ def goals_table(rows, table):
             tail = f" ({name})" if against == BEST and name else ""
             cells.append(f"{ratio:.2f}{tail}" if ratio else "")
         verdict = "yes" if row["reached"] else "**no**: " + short_by(row)
+        if not row["is_shared"]:
+            verdict = f"open: rounds disagree (median {'yes' if row['reached'] else 'no'})"
+        spread = " .. ".join(show(v) for v in row["spread"]) if row["spread"] else ""
         value = "" if row["against"] else f" ({show(row['ours'])})"
         lines.append(f"| {title_of(key)}{value} | {row['actor'] if key in FIGURES else 'phrd'} | "
-                     f"{' | '.join(cells)} | {goal_text(row)} | {verdict} |")
+                     f"{' | '.join(cells)} | {goal_text(row)} | {spread} | {verdict} |")
     return lines
 
 
@@ -173,15 +192,18 @@ def short_by(row):
     return f"{(1 - share) * 100:.0f} % short"
 
 
-def render(header, table, cpu, server):
-    rows = judge(table, server)
-    reached = sum(r["reached"] for r in rows)
-    return "\n".join([header, "", f"{reached} of {len(rows)} goals reached. Ratios are of speed: more is better.", "",
+def render(header, rounds, table, cpu, server):
+    rows = judge(table, server, rounds)
+    reached = sum(r["reached"] and r["is_shared"] for r in rows)
+    disputed = sum(not r["is_shared"] for r in rows)
+    summary = (f"Of {len(rows)} goals {reached} reached, {len(rows) - reached - disputed} missed, {disputed} open because the "
+               "rounds disagree. Ratios are of speed: more is better; rounds: least and most.")
+    return "\n".join([header, "", summary, "",
                       *goals_table(rows, table), "", *figures_table(table), "", *cpu_table(cpu), ""])
 
 
 def write_json(path, header, rounds, cpu, table, server):
-    path.write_text(json.dumps({"run": header, "medians": table, "server": server, "goals": judge(table, server),
+    path.write_text(json.dumps({"run": header, "medians": table, "server": server, "goals": judge(table, server, rounds),
                                 "server_cpu_us": cpu, "rounds": rounds}, indent=1) + "\n")
 
 

@@ -107,20 +107,19 @@ def grow_files(peer, have, want, is_sealed):
         say(f"{have:,} files")
 
 
-def curve_files(tools, args, undo):
+def curve_files(tools, args, undo, rows):
     disk = Disk(args.images, 8 + args.files[-1] // 25000)
     undo.add(disk.close)
     peer = Phrfs(tools, disk)
     undo.add(peer.close)
     peer.prepare()
     peer.mount()
-    rows, have = [], 0
+    have = 0
     for size in args.files:
         grow_files(peer, have, size - PROBE, not args.unsealed)
         rows.append(dict({"files": size}, **probe(peer, f"probe{size}", not args.unsealed)))
         have = size
         say(json.dumps(rows[-1]))
-    return rows
 
 
 # ---- patients in a realm ----------------------------------------------------------------------
@@ -160,14 +159,14 @@ def fill_realm(peer, tools, count, compartments):
                 child.wait()
 
 
-def curve_patients(tools, args, undo):
+def curve_patients(tools, args, undo, rows):
     disk = Disk(args.images, 8 + args.patients[-1] // 5000)
     undo.add(disk.close)
     peer = CrowdedRealm(tools, disk)
     undo.add(peer.close)
     peer.prepare()
     peer.mount()
-    rows, have = [], 1
+    have = 1
     for size in args.patients:
         keyrings = min(args.keyrings, size) - 1  # alice is the first
         have += max(0, keyrings - peer.keyrings)
@@ -184,7 +183,6 @@ def curve_patients(tools, args, undo):
         row["phrd start s"] = timed(lambda: restart_phrd(peer))
         rows.append(row)
         say(json.dumps(row))
-    return rows
 
 
 def restart_phrd(peer):
@@ -216,6 +214,12 @@ def parse():
     return args
 
 
+def keep_logs(images, out):
+    """What phrfs and phrd had to say, which goes with the disk."""
+    for log in images.glob("*/realm/**/*.log"):
+        shutil.copy(log, out)
+
+
 def main():
     args = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -228,23 +232,29 @@ def main():
     images.chmod(0o755)
     tools.realms = images / "realms"
     tools.realms.mkdir()
-    results = {}
+    results, failures = {}, []
     try:
         for name, curve in (("files", curve_files), ("patients", curve_patients)):
             undo = Undo()
             try:
                 if getattr(args, name):
-                    results[name] = curve(tools, args, undo)
+                    curve(tools, args, undo, results.setdefault(name, []))
+            except (Failed, OSError, subprocess.SubprocessError) as error:
+                failures.append(f"{name}: {error}")
+                keep_logs(images, args.out)
             finally:
                 undo.run()
     finally:
         shutil.rmtree(images)
+    results = {name: rows for name, rows in results.items() if rows}
     text = curves.render(" ".join(["tools/bench/growth", *sys.argv[1:]]), results)
     (args.out / "growth.json").write_text(json.dumps(results, indent=1) + "\n")
     (args.out / "growth.md").write_text(text)
     draw(curves.__file__, args.out / "growth.json", args.out / "growth.svg")
     print(text)
-    return 0
+    for failure in failures:
+        print(f"not measured: {failure}")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
