@@ -162,6 +162,7 @@ int nsdb_open(const char *path, struct nsdb **out_db)
     pthread_cond_init(&db->stopping, &monotonic);
     pthread_condattr_destroy(&monotonic);
 
+    db->commit_no = 1; /* what a killed process left in the WAL is for the first sync */
     rc = open_connection(path, &db->db);
     if (rc < 0)
         return rc;

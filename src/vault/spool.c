@@ -86,7 +86,9 @@ int spool_open(const struct spool_opts *opts, struct spool **out_spool)
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->program_lock, NULL);
     rc = 0;
-    if (mkdirat(opts->dir_fd, "spool", 0700) < 0 && errno != EEXIST)
+    if (mkdirat(opts->dir_fd, "spool", 0700) == 0)
+        rc = fdio_fsync_dir(opts->dir_fd); /* an fsync of a record would not bring it back */
+    else if (errno != EEXIST)
         rc = -errno;
     if (rc == 0)
         rc = fdio_open_dir(opts->dir_fd, "spool", &s->dir_fd);
