@@ -146,8 +146,6 @@ int nsdb_shadow_find_name(struct nsdb *db, const struct id16 *parent, const stru
                           struct id16 *out_row) PHR_MUST_CHECK;
 int nsdb_shadow_put(struct nsdb *db, const struct shadow_row *row) PHR_MUST_CHECK;
 int nsdb_shadow_delete(struct nsdb *db, enum shadow_kind kind, const struct id16 *id) PHR_MUST_CHECK;
-void nsdb_shadow_scan(struct nsdb *db, const struct id16 *class_id, struct nsdb_stmt *s);
-int nsdb_shadow_next(struct nsdb_stmt *s, struct shadow_row *out_row) PHR_MUST_CHECK;
 
 /* A local change that was taken back for a rebase and has not been made anew yet. */
 struct parked_row {

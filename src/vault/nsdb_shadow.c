@@ -5,7 +5,7 @@
 #define PARKED_COLUMNS                                                                     \
     "kind, id, class, epoch, base, number, writer, removed, fk_user, fk_box, bytes"
 
-int nsdb_shadow_next(struct nsdb_stmt *s, struct shadow_row *out_row)
+static int shadow_next(struct nsdb_stmt *s, struct shadow_row *out_row)
 {
     int rc = nsdb_step(s);
 
@@ -33,7 +33,7 @@ int nsdb_shadow_get(struct nsdb *db, enum shadow_kind kind, const struct id16 *i
     nsdb_query(db, sql, s);
     nsdb_bind_u64(s, kind);
     nsdb_bind_id(s, id);
-    rc = nsdb_shadow_next(s, out_row);
+    rc = shadow_next(s, out_row);
     if (rc > 0)
         return 0;
     nsdb_end(s);
@@ -94,14 +94,6 @@ int nsdb_shadow_delete(struct nsdb *db, enum shadow_kind kind, const struct id16
     static const char sql[] = "DELETE FROM shadow WHERE kind = ? AND id = ?";
 
     return delete_kind(db, sql, kind, id);
-}
-
-void nsdb_shadow_scan(struct nsdb *db, const struct id16 *class_id, struct nsdb_stmt *s)
-{
-    static const char sql[] = "SELECT " SHADOW_COLUMNS " FROM shadow WHERE class = ?";
-
-    nsdb_query(db, sql, s);
-    nsdb_bind_id(s, class_id);
 }
 
 int nsdb_parked_put(struct nsdb *db, const struct parked_row *row)

@@ -7,12 +7,17 @@
 
 #include "vault/nsdb.h"
 
+enum { NSDB_STMT_IDS = 8 };
+
+/* Not to be copied or moved between nsdb_query and nsdb_end. */
 struct nsdb_stmt {
     struct nsdb *db;
     void *st;
     bool *is_used; /* of the cached statement; NULL: a temporary one, the cached was in use */
     int at;       /* last parameter bound */
     int rc;       /* first failure of prepare or bind */
+    size_t id_count;
+    struct id16 ids[NSDB_STMT_IDS]; /* bound: SQLite needs no copies of its own */
 };
 
 /* sql must be a string with static storage: statements are cached by its address. */
