@@ -25,7 +25,7 @@ IN_NAMESPACE = "PHR_TEST_IN_NAMESPACE"
 def enter_namespace():
     if not os.environ.get(IN_NAMESPACE):
         os.environ[IN_NAMESPACE] = "1"
-        os.execvp("unshare", ["unshare", "-m", "--propagation", "private", sys.executable, *sys.argv])
+        os.execvp("unshare", ["unshare", "-m", "--propagation", "slave", sys.executable, *sys.argv])
 
 
 class Machine(FakeMount):
