@@ -14,7 +14,7 @@
 #include "vault/spool.h"
 #include "vault/worker.h"
 
-enum { FRESH_MS = 2000, LINK_MS = 500, NAMES_MS = 2000, FLUSH_MS = 5000 };
+enum { FRESH_MS = 10000, LINK_MS = 500, NAMES_MS = 2000, FLUSH_MS = 5000 };
 
 static struct session *exact_session(struct vault *v, uint32_t uid)
 {
