@@ -581,18 +581,6 @@ int nsdb_sync(struct nsdb *db)
 
 static const char *const number_keys[NSDB_NUMBERS] = { "next_node", "next_cookie", "next_op" };
 
-static int number_max(struct nsdb *db, const char *sql, uint64_t *out_max)
-{
-    struct nsdb_stmt s;
-    int rc;
-
-    nsdb_query(db, sql, &s);
-    rc = nsdb_step(&s);
-    *out_max = rc > 0 ? nsdb_col_u64(&s, 0) : 0;
-    nsdb_end(&s);
-    return rc < 0 ? rc : 0;
-}
-
 static int numbers_load(struct nsdb *db)
 {
     static const char node[] = "SELECT ifnull(max(nodeid), 0) FROM inode";
@@ -607,7 +595,7 @@ static int numbers_load(struct nsdb *db)
 
         rc = nsdb_meta_get_u64(db, number_keys[i], &bound);
         if (rc == -ENOENT) /* a new database */
-            rc = number_max(db, max_sql[i], &max);
+            rc = nsdb_query_u64(db, max_sql[i], &max);
         db->numbers[i].next = db->numbers[i].bound = bound > max ? bound : max + 1;
     }
     return rc;
@@ -682,6 +670,18 @@ static void note(struct nsdb_stmt *s, int sqlite_rc)
 {
     if (s->rc == 0)
         s->rc = reason(sqlite_rc);
+}
+
+int nsdb_query_u64(struct nsdb *db, const char *sql, uint64_t *out_value)
+{
+    struct nsdb_stmt s;
+    int rc;
+
+    nsdb_query(db, sql, &s);
+    rc = nsdb_step(&s);
+    *out_value = rc > 0 ? nsdb_col_u64(&s, 0) : 0;
+    nsdb_end(&s);
+    return rc < 0 ? rc : 0;
 }
 
 void nsdb_bind_u64(struct nsdb_stmt *s, uint64_t v)

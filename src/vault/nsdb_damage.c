@@ -144,15 +144,8 @@ int nsdb_damage_nodes(struct nsdb *db, uint64_t after, uint64_t *out_nodeids, si
 int nsdb_damage_count_nodes(struct nsdb *db, uint64_t *out_n)
 {
     static const char sql[] = "SELECT count(*) FROM inode";
-    struct nsdb_stmt s;
-    int rc;
 
-    nsdb_query(db, sql, &s);
-    rc = nsdb_step(&s);
-    if (rc > 0)
-        *out_n = nsdb_col_u64(&s, 0);
-    nsdb_end(&s);
-    return rc < 0 ? rc : 0;
+    return nsdb_query_u64(db, sql, out_n);
 }
 
 int nsdb_damage_table(struct nsdb *db, size_t place)

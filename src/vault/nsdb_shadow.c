@@ -157,15 +157,11 @@ int nsdb_parked_next(struct nsdb_stmt *s, struct parked_row *out_row)
 int nsdb_parked_count(struct nsdb *db, uint32_t *out_n)
 {
     static const char sql[] = "SELECT count(*) FROM parked";
-    struct nsdb_stmt s;
-    int rc;
+    uint64_t n = 0;
+    int rc = nsdb_query_u64(db, sql, &n);
 
-    nsdb_query(db, sql, &s);
-    rc = nsdb_step(&s);
-    if (rc > 0)
-        *out_n = (uint32_t)nsdb_col_u64(&s, 0);
-    nsdb_end(&s);
-    return rc < 0 ? rc : 0;
+    *out_n = (uint32_t)n;
+    return rc;
 }
 
 int nsdb_local_list(struct nsdb *db, const struct id16 *class_id, enum shadow_kind kind,

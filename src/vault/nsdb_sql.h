@@ -22,6 +22,8 @@ struct nsdb_stmt {
 
 /* sql must be a string with static storage: statements are cached by its address. */
 void nsdb_query(struct nsdb *db, const char *sql, struct nsdb_stmt *out_stmt);
+/* The one number that a statement without parameters gives, 0 where it gives no row. */
+int nsdb_query_u64(struct nsdb *db, const char *sql, uint64_t *out_value) PHR_MUST_CHECK;
 void nsdb_bind_u64(struct nsdb_stmt *s, uint64_t v);
 void nsdb_bind_id(struct nsdb_stmt *s, const struct id16 *id); /* NULL binds NULL */
 void nsdb_bind_digest(struct nsdb_stmt *s, const struct digest *d);
