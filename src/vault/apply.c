@@ -134,6 +134,58 @@ static int look_through(struct apply *a, const struct entry *e, bool *out_all_ow
     return writer_ok(&a->own_seals) ? 0 : -ENOMEM;
 }
 
+/*
+ * An op of this host that is not in the outbox any more: it was on its way when an entry of others
+ * took our changes back. What is parked was made on top of it.
+ */
+static int advance_parked(struct apply *a, const struct op *op)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < op->count; i++) {
+        struct view body = op->changes[i].body;
+        struct parked_row to = { .writer = op->writer };
+        struct header_change header;
+        struct dentry_row dentry;
+        struct inode_row inode;
+
+        if (op->changes[i].type == CHANGE_DENTRY && dentry_row_decode(body, &dentry) == 0) {
+            to.kind = SHADOW_DENTRY;
+            to.id = dentry.row;
+            to.base = dentry.version;
+        } else if (op->changes[i].type == CHANGE_INODE && inode_row_decode(body, &inode) == 0) {
+            to.kind = SHADOW_INODE;
+            to.id = inode.ino;
+            to.base = inode.version;
+        } else if (op->changes[i].type == CHANGE_HEADER && header_change_decode(body, &header) == 0) {
+            to.kind = SHADOW_HEADER;
+            to.id = header.file;
+            to.base = header.hdr_gen;
+        } else {
+            continue;
+        }
+        rc = nsdb_parked_set_base(a->v->db, &to, &a->has_advanced);
+    }
+    return rc;
+}
+
+static int advance_all_parked(struct apply *a, const struct entry *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < e->op_count; i++) {
+        struct op op;
+
+        rc = op_decode(e->ops[i].op, &op);
+        if (rc < 0)
+            return rc;
+        if (id_equal(&op.host, &a->v->host))
+            rc = advance_parked(a, &op);
+        op_fini(&op);
+    }
+    return rc;
+}
+
 static int clear_outbox(struct vault *v, const struct entry *e)
 {
     for (size_t i = 0; i < e->op_count; i++) {
@@ -179,8 +231,11 @@ static int apply_in_tx(struct apply *a, struct view bytes, const struct entry *e
         rc = rebase_unwind(a->v, &e->patient);
     if (rc < 0)
         return rc;
+    a->is_unwound = *out_meets;
     apply_state_init(a, &state);
     rc = verify_entry_apply(&state, &a->v->anchor, bytes, all_own ? VERIFY_VOUCHED : 0);
+    if (rc == 0)
+        rc = advance_all_parked(a, e);
     if (rc == 0)
         rc = clear_outbox(a->v, e);
     return rc;
@@ -221,7 +276,7 @@ int apply_entry(struct vault *v, struct view bytes, struct apply_object *io_obje
     if (rc == 0) {
         if (a.has_rights_changed)
             apply_settle(v);
-        if (meets)
+        if (meets || a.has_advanced)
             rc = rebase_redo(v, &e.patient);
     }
     nsdb_unlock(v->db);

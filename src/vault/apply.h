@@ -23,6 +23,8 @@ struct apply {
     struct apply_object *object;
     struct writer own_seals; /* file16s of seals that were made here */
     bool has_rights_changed; /* cards, classes, grants */
+    bool is_unwound;         /* local changes were taken back for this entry */
+    bool has_advanced;       /* parked changes have another base now */
     struct writer gone;      /* LE64 node ids that lost their last name elsewhere */
 };
 void apply_state_init(struct apply *a, struct ledger_state *out_state);

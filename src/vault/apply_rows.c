@@ -5,6 +5,9 @@
  *   here, changed beyond it             ours as well, an earlier step: the shadow advances
  *   removed here                        the shadow advances; our removal is still on its way
  *   here and confirmed, or not here     another host's change: taken over, the kernel is told
+ *
+ * After an unwind only new inodes and headers are unconfirmed (REBASE-2). What comes for one of
+ * them is an op of ours that was on its way, and the row was made anew since: the ledger's counts.
  */
 #include <dirent.h>
 #include <string.h>
@@ -66,7 +69,7 @@ int apply_put_header(void *user, const struct file_ctx *ctx, const struct digest
         return nsdb_header_put(a->v->db, &row);
     if (rc < 0)
         return rc;
-    is_ours = old.conf != old.hdr_gen;
+    is_ours = old.conf != old.hdr_gen && !a->is_unwound;
     if (is_ours || view_equal(old.bytes, bytes)) {
         bool is_same = view_equal(old.bytes, bytes);
 
@@ -215,6 +218,14 @@ int apply_put_inode(void *user, const struct class_ctx *ctx, struct view row_byt
         return take_inode(a, ctx, &ids, rc == 0 ? old.nodeid : 0);
     }
     is_same = old.version == ids.version && view_equal(old.sealed, ids.sealed);
+    if (old.conf != old.version && a->is_unwound && !is_same) {
+        nsdb_end(&s);
+        old.epoch = ctx->epoch;
+        old.version = old.conf = ids.version;
+        old.sealed = ids.sealed;
+        old.is_dirty = false;
+        return nsdb_inode_update(a->v->db, &old);
+    }
     if (old.conf != old.version) {
         nsdb_end(&s);
         rc = nsdb_inode_confirm(a->v->db, old.nodeid, ids.version);

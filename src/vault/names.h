@@ -67,7 +67,9 @@ int names_new_inode(struct names_tx *tx, const struct id16 *ino, const struct in
                     uint64_t *out_nodeid) PHR_MUST_CHECK;
 /* An inode that the ledger does not hold yet, sealed anew (another epoch) as version 1, with its change. */
 int names_renew_inode(struct names_tx *tx, struct name_inode *row, const struct inode_attr *attr) PHR_MUST_CHECK;
-int names_new_dentry(struct names_tx *tx, const struct id16 *parent, const struct dentry *d) PHR_MUST_CHECK;
+/* row_id: of a dentry that a rebase makes anew; NULL: a new one. */
+int names_new_dentry(struct names_tx *tx, const struct id16 *row_id, const struct id16 *parent,
+                     const struct dentry *d) PHR_MUST_CHECK;
 /* Changes a row: another parent, name or child. */
 int names_change_dentry(struct names_tx *tx, struct name_dentry *row, const struct id16 *parent,
                         const struct dentry *d) PHR_MUST_CHECK;

@@ -165,12 +165,14 @@ static int seal_dentry(struct names_tx *tx, struct name_dentry *row, const struc
     return 0;
 }
 
-int names_new_dentry(struct names_tx *tx, const struct id16 *parent, const struct dentry *d)
+int names_new_dentry(struct names_tx *tx, const struct id16 *row_id, const struct id16 *parent,
+                     const struct dentry *d)
 {
     scoped(writer_fini) struct writer sealed = { 0 };
-    struct name_dentry row = { .row = random_id(), .parent = *parent, .version = 1 };
+    struct name_dentry row = { .parent = *parent, .version = 1 };
     int rc;
 
+    row.row = row_id ? *row_id : random_id();
     writer_init(&sealed);
     rc = seal_dentry(tx, &row, d, &sealed);
     if (rc < 0)

@@ -138,7 +138,7 @@ static int store(struct make *m, struct names_tx *tx, const struct node *dir)
         rc = names_put_header(tx, m->keys);
     memcpy(d.name, m->name.p, m->name.n);
     if (rc == 0)
-        rc = names_new_dentry(tx, &dir->row.ino, &d);
+        rc = names_new_dentry(tx, NULL, &dir->row.ino, &d);
     if (rc == 0 && m->keys)
         rc = contents_create(m->v->contents, m->nodeid, &m->ino, &tx->session->id->user);
     return rc;
@@ -341,7 +341,7 @@ static int link_locked(struct vault *v, const struct who *who, uint64_t nodeid, 
     memcpy(d.name, name.p, name.n);
     d.ino = n.row.ino;
     d.type = dtype_of(n.attr.mode);
-    rc = names_new_dentry(&tx, &dir.row.ino, &d);
+    rc = names_new_dentry(&tx, NULL, &dir.row.ino, &d);
     if (rc < 0) {
         names_rollback(&tx);
         return rc;

@@ -162,6 +162,10 @@ struct parked_row {
     struct view bytes; /* as in shadow_row; empty when removed */
 };
 int nsdb_parked_put(struct nsdb *db, const struct parked_row *row) PHR_MUST_CHECK;
+/* The row, where it is parked by this writer, was made on this base (of row: kind, id, writer, base). */
+int nsdb_parked_set_base(struct nsdb *db, const struct parked_row *row, bool *io_any) PHR_MUST_CHECK;
+/* Removals of rows that the ledger never had: all ops of this host that were taken are applied. */
+int nsdb_parked_forget(struct nsdb *db, const struct id16 *patient) PHR_MUST_CHECK;
 int nsdb_parked_delete(struct nsdb *db, enum shadow_kind kind, const struct id16 *id) PHR_MUST_CHECK;
 /* Removals first (names before nodes), then headers, inodes, names. */
 void nsdb_parked_scan(struct nsdb *db, const struct id16 *class_id, struct nsdb_stmt *s);

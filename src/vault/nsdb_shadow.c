@@ -154,6 +154,34 @@ int nsdb_parked_next(struct nsdb_stmt *s, struct parked_row *out_row)
     return 1;
 }
 
+int nsdb_parked_set_base(struct nsdb *db, const struct parked_row *row, bool *io_any)
+{
+    static const char sql[] = "UPDATE parked SET base = ? WHERE kind = ? AND id = ? AND writer = ?";
+    struct nsdb_stmt s;
+    int rc;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, row->base);
+    nsdb_bind_u64(&s, row->kind);
+    nsdb_bind_id(&s, &row->id);
+    nsdb_bind_id(&s, &row->writer);
+    rc = nsdb_run(&s);
+    if (rc == 0 && nsdb_changes(db) > 0)
+        *io_any = true;
+    return rc;
+}
+
+int nsdb_parked_forget(struct nsdb *db, const struct id16 *patient)
+{
+    static const char sql[] = "DELETE FROM parked WHERE removed = 1 AND base = 0"
+                              " AND class IN (SELECT class FROM class WHERE patient = ?)";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_id(&s, patient);
+    return nsdb_run(&s);
+}
+
 int nsdb_parked_count(struct nsdb *db, uint32_t *out_n)
 {
     static const char sql[] = "SELECT count(*) FROM parked";

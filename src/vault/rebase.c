@@ -9,6 +9,8 @@
  * REBASE-1  Nothing parked is dropped but by redo, which decides: the first committer keeps the
  *           name, edit beats delete, another's change of the same row beats a rename here.
  * REBASE-2  A row that is new here keeps its node id and its place, so open files go on.
+ * REBASE-3  A row keeps its id when it is made anew: the op that was thrown away may have been
+ *           taken by the server before, and comes back in a later entry (apply.c, advance_parked).
  */
 #include "vault/rebase.h"
 
@@ -37,6 +39,7 @@ static int park_dentry(struct nsdb *db, const struct name_dentry *d, uint64_t ba
     return nsdb_parked_put(db, &parked);
 }
 
+/* Also of a row that the ledger has not: the op that made it may be on its way. */
 static int park_removal(struct nsdb *db, const struct shadow_row *shadow)
 {
     struct parked_row parked = {
@@ -44,7 +47,7 @@ static int park_removal(struct nsdb *db, const struct shadow_row *shadow)
         .epoch = shadow->epoch, .base = shadow->base, .writer = shadow->writer, .is_removed = true
     };
 
-    return shadow->version == 0 ? 0 : nsdb_parked_put(db, &parked);
+    return nsdb_parked_put(db, &parked);
 }
 
 /* The ledger's image back into the table. */

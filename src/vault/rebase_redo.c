@@ -102,8 +102,9 @@ static bool inode_lives(struct vault *v, const struct id16 *ino)
     return !row.is_gone;
 }
 
-/* A name that is free in the directory: the wanted one, or a conflict name. */
-static int free_name(struct redo *r, const struct id16 *parent, struct dentry *d)
+/* A name that is free for this row in the directory: the wanted one, or a conflict name. */
+static int free_name(struct redo *r, const struct id16 *row, const struct id16 *parent,
+                     struct dentry *d)
 {
     struct dentry wanted = *d;
 
@@ -118,6 +119,8 @@ static int free_name(struct redo *r, const struct id16 *parent, struct dentry *d
         if (rc < 0)
             return rc;
         nsdb_end(&s);
+        if (id_equal(&there.row, row))
+            return 0;
         *d = wanted;
         retire_conflict_name(d, attempt);
     }
@@ -141,6 +144,16 @@ static int parked_keys(struct redo *r, const struct parked_row *p, struct row_ke
         rc = session_old_rows(r->v, id, &ctx, own);
     *out_keys = own;
     return rc;
+}
+
+static bool says_same(struct vault *v, struct name_dentry *now, const struct id16 *parent,
+                      const struct dentry *d)
+{
+    struct dentry there;
+
+    return id_equal(&now->parent, parent) && names_open_dentry(v, now, &there) == 0 &&
+           there.type == d->type && id_equal(&there.ino, &d->ino) &&
+           view_equal(view_of(there.name, there.name_bytes), view_of(d->name, d->name_bytes));
 }
 
 static int redo_dentry(struct redo *r, const struct parked_row *p)
@@ -167,18 +180,20 @@ static int redo_dentry(struct redo *r, const struct parked_row *p)
         ids.parent = p->class_id; /* the folder is gone: into the compartment's root */
     there = nsdb_dentry_get(r->v->db, &p->id, &s, &now);
     if (there == 0) {
-        bool is_same = now.version == ids.version && view_equal(now.sealed, ids.sealed);
+        bool is_same = (now.version == ids.version && view_equal(now.sealed, ids.sealed)) ||
+                       says_same(r->v, &now, &ids.parent, &d);
 
         nsdb_end(&s);
         if (is_same || now.version != p->base)
             return 0; /* it came back, or the first committer renamed it */
-        rc = free_name(r, &ids.parent, &d);
+        rc = free_name(r, &p->id, &ids.parent, &d);
         return rc < 0 ? rc : names_change_dentry(&r->tx, &now, &ids.parent, &d);
     }
     if (there != -ENOENT)
         return there;
-    rc = free_name(r, &ids.parent, &d);
-    return rc < 0 ? rc : names_new_dentry(&r->tx, &ids.parent, &d);
+    rc = free_name(r, &p->id, &ids.parent, &d);
+    /* REBASE-3; a row that the ledger has had is not used again */
+    return rc < 0 ? rc : names_new_dentry(&r->tx, p->base == 0 ? &p->id : NULL, &ids.parent, &d);
 }
 
 static int redo_inode(struct redo *r, const struct parked_row *p)
@@ -306,6 +321,7 @@ static int redo_header(struct redo *r, const struct parked_row *p)
     return rc;
 }
 
+/* -EAGAIN: the ledger has not had the row; if it comes, it goes again (nsdb_parked_forget). */
 static int redo_removal(struct redo *r, const struct parked_row *p)
 {
     struct name_dentry dentry;
@@ -317,18 +333,23 @@ static int redo_removal(struct redo *r, const struct parked_row *p)
 
     if (p->kind == SHADOW_DENTRY) {
         rc = nsdb_dentry_get(r->v->db, &p->id, &s, &dentry);
+        if (rc == -ENOENT)
+            return p->base == 0 ? -EAGAIN : 0;
         if (rc < 0)
-            return rc == -ENOENT ? 0 : rc;
+            return rc;
         nsdb_end(&s);
         return dentry.version == p->base ? names_remove_dentry(&r->tx, &dentry) : 0;
     }
     if (p->kind != SHADOW_INODE)
         return 0;
     rc = nsdb_inode_find(r->v->db, &p->id, &s, &inode);
+    if (rc == 0)
+        nsdb_end(&s);
+    if (rc == -ENOENT || (rc == 0 && inode.is_gone))
+        return p->base == 0 ? -EAGAIN : 0;
     if (rc < 0)
-        return rc == -ENOENT ? 0 : rc;
-    nsdb_end(&s);
-    if (inode.is_gone || inode.version != p->base)
+        return rc;
+    if (inode.version != p->base)
         return 0; /* edit beats delete */
     rc = nsdb_dentry_count_links(r->v->db, &p->id, &links);
     if (rc == 0)
@@ -381,7 +402,7 @@ static int redo_class(struct redo *r, const struct id16 *class_id)
         if (!may_redo(r, &rows[i].row))
             continue;
         rc = redo_row(r, &rows[i].row);
-        if (rc == PHR_E_LOCKED || rc == PHR_E_SEAL) {
+        if (rc == PHR_E_LOCKED || rc == PHR_E_SEAL || rc == -EAGAIN) {
             rc = 0; /* stays parked; shown in status */
             r->tx.count = 0;
             writer_fini(&r->tx.bodies);

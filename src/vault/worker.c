@@ -49,6 +49,7 @@ struct patient_work {
     bool is_contradicted;   /* worker: fork or roll-back; nothing is pushed or applied */
     uint64_t pause_until_ms; /* worker */
     unsigned rebases;        /* worker */
+    bool owes_redo;          /* worker: a rebase may have ended half-way */
 };
 
 struct worker {
@@ -418,6 +419,20 @@ static int apply_answer(struct vault *v, const struct id16 *patient, struct view
     return rc;
 }
 
+/* No op is on its way (WORKER-1): what was removed here before the ledger had it will not come. */
+static int forget_removals(struct vault *v, const struct id16 *patient)
+{
+    uint32_t parked = 0;
+    int rc;
+
+    nsdb_lock(v->db);
+    rc = nsdb_parked_count(v->db, &parked);
+    if (rc == 0 && parked > 0)
+        rc = nsdb_parked_forget(v->db, patient);
+    nsdb_unlock(v->db);
+    return rc;
+}
+
 static int fetch_patient(struct vault *v, struct patient_work *p)
 {
     bool more = true;
@@ -440,11 +455,14 @@ static int fetch_patient(struct vault *v, struct patient_work *p)
         if (rc == 0)
             rc = apply_answer(v, &p->patient, writer_done(&answer), &more);
     }
+    if (rc == 0)
+        rc = forget_removals(v, &p->patient);
     if (rc == PHR_E_FORK || rc == PHR_E_ROLLBACK || rc == PHR_E_SIGNATURE)
         p->is_contradicted = true;
     if (rc < 0) {
         log_debug("ledger_fetch_failed", LOG_ID("patient", p->patient.b), LOG_RC("cause", rc));
         p->pause_until_ms = clock_boottime_ms() + PAUSE_MS;
+        p->owes_redo = true;
         return rc;
     }
     lease_wake_headers(v);
@@ -522,7 +540,9 @@ static int renew_locked(struct vault *v, const struct id16 *patient, uint64_t id
         return rc == -ENOENT || rc == PHR_E_LOCKED ? 0 : rc;
     }
     rc = nsdb_commit(v->db);
-    return rc < 0 ? rc : rebase_redo(v, patient);
+    if (rc == 0)
+        rc = rebase_redo(v, patient);
+    return rc < 0 ? rc : forget_removals(v, patient);
 }
 
 /* What is still here after a fetch does not fit: made anew. Nobody sees the ledger's view between. */
@@ -608,6 +628,20 @@ static int push_patient(struct vault *v, struct patient_work *p, uint64_t hold_m
     return result.any_taken ? 1 : 0;
 }
 
+/* 1: done. */
+static int redo_owed(struct vault *v, struct patient_work *p)
+{
+    uint32_t parked = 0;
+    int rc = nsdb_parked_count(v->db, &parked);
+
+    if (rc == 0 && parked > 0)
+        rc = rebase_redo(v, &p->patient);
+    if (rc < 0)
+        return rc;
+    p->owes_redo = false;
+    return 1;
+}
+
 static void push_all(struct worker *w, uint64_t hold_ms)
 {
     struct id16 patient = { { 0 } };
@@ -621,10 +655,14 @@ static void push_all(struct worker *w, uint64_t hold_ms)
         pthread_mutex_unlock(&w->lock);
         if (!p || p->is_contradicted || p->pause_until_ms > clock_boottime_ms())
             continue;
+        if (p->owes_redo)
+            rc = redo_owed(w->v, p);
         while (rc > 0 && !w->is_stopping)
             rc = push_patient(w->v, p, hold_ms);
-        if (rc < 0)
+        if (rc < 0) {
             p->pause_until_ms = clock_boottime_ms() + PAUSE_MS;
+            p->owes_redo = true;
+        }
     }
 }
 

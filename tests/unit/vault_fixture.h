@@ -293,13 +293,26 @@ static inline void bed_push_done(void *user, int status, struct view payload)
     pthread_mutex_unlock(&w->lock);
 }
 
-static inline int bed_push(struct bed *b, struct tiny_op *t, const struct tiny_person *writer,
-                           const struct tiny_grant *grant)
+/* A whole push; the outcome of its first op. */
+static inline int bed_submit_push(struct bed *b, struct view payload)
 {
     struct bed_wait w = { .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
     struct srs_peer peer = { .uid = getuid(), .is_admin = true };
+
+    CHECK_EQ(srs_submit(b->srs, SRS_OP_PUSH, &peer, payload, bed_push_done, &w), 0);
+    pthread_mutex_lock(&w.lock);
+    while (!w.is_done)
+        pthread_cond_wait(&w.cond, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    return w.status < 0 ? w.status : w.rc;
+}
+
+static inline int bed_push(struct bed *b, struct tiny_op *t, const struct tiny_person *writer,
+                           const struct tiny_grant *grant)
+{
     struct signed_op op = tiny_op_sign(t, writer, &b->realm.host, ((uint64_t)OP_LANE_TOOL << 56) | ++b->realm.n);
     struct writer payload;
+    int rc;
 
     writer_init(&payload);
     writer_u16(&payload, 1);
@@ -310,14 +323,10 @@ static inline int bed_push(struct bed *b, struct tiny_op *t, const struct tiny_p
         writer_bytes(&payload, grant->grant.ctx.grant.b, 16);
         writer_lp(&payload, view_of(grant->sealed, sizeof grant->sealed));
     }
-    CHECK_EQ(srs_submit(b->srs, SRS_OP_PUSH, &peer, writer_done(&payload), bed_push_done, &w), 0);
-    pthread_mutex_lock(&w.lock);
-    while (!w.is_done)
-        pthread_cond_wait(&w.cond, &w.lock);
-    pthread_mutex_unlock(&w.lock);
+    rc = bed_submit_push(b, writer_done(&payload));
     writer_fini(&payload);
     tiny_op_free(t);
-    return w.status < 0 ? w.status : w.rc;
+    return rc;
 }
 
 static inline void bed_put_root(struct tiny_op *t, const struct tiny_class *c, const char *patient,
