@@ -31,9 +31,11 @@ enum {
     OP_BYTES_MAX = ENTRY_BODY_BYTES_MAX - (2 + 4 + 64), /* so that each op has an entry that takes it */
     ENTRY_BYTES_MAX = ENTRY_BODY_BYTES_MAX + 1024,
     OPEN_FILES_MAX = 256,  /* in one open request */
+    LEDGER_LIST_IDS_MAX = 2048, /* patients, and users, in one LEDGER_LIST */
     EVENT_BYTES_MAX = 1024,
     CONTEXT_BYTES_MAX = 1024
 };
+enum ledger_list_kind { LEDGER_LIST_OF_READER = 1, LEDGER_LIST_NAMED = 2 };
 #define FILE_BYTES_MAX (UINT64_C(16) << 40)
 
 static_assert(BLOCK_BYTES % 4096 == 0, "pages must not straddle blocks");

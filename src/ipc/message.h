@@ -25,7 +25,10 @@ enum msg_type {
     MSG_OP_PUSH = 2,
     /* patient16 || LE64 from_seq || LE32 bytes_max -> LE64 head_seq || LE16 n || n*LP(rec||sig) */
     MSG_LEDGER_FETCH = 3,
-    /* (empty) -> LE32 n || n*(patient16 || LE64 head_seq || leaf32) */
+    /* u8 1 || reader16 || after16: ledgers in which the reader has a grant, with ids behind `after`; or
+       u8 2 || LE32 n || n*patient16 || LE32 m || m*user16: of these, those that exist and, when m > 0, that one
+       of the users owns or has a grant in; n and m at most LEDGER_LIST_IDS_MAX
+       -> LE32 n || n*(patient16 || LE64 head_seq || leaf32) || u8 more, behind the last one */
     MSG_LEDGER_LIST = 4,
     /* LP(open request) || LP(context) -> open answer (format/open_request.h) */
     MSG_OPEN = 5,

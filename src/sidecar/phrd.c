@@ -118,19 +118,25 @@ int phrd_open(struct phrd *p)
 
 /* ---- the SRS's callbacks: from its committer thread ---- */
 
+void phrd_tell_changed(struct phrd *p, const struct id16 *patient, uint64_t seq)
+{
+    uint8_t push[sizeof patient->b + 8];
+
+    memcpy(push, patient->b, sizeof patient->b);
+    put_le64(push + sizeof patient->b, seq);
+    if (p->server)
+        server_push(p->server, IPC_ROLE_MOUNT, MSG_LEDGER_CHANGED, view_of(push, sizeof push));
+}
+
 static void on_entry(void *user, const struct id16 *patient, uint64_t seq, struct view entry)
 {
     struct phrd *p = user;
-    uint8_t push[sizeof patient->b + 8];
 
     pthread_rwlock_rdlock(&p->parts);
     if (p->transport)
         ignored(transport_put_entry(p->transport, patient, seq, entry)); /* or phrd_redrive */
     pthread_rwlock_unlock(&p->parts);
-    memcpy(push, patient->b, sizeof patient->b);
-    put_le64(push + sizeof patient->b, seq);
-    if (p->server)
-        server_push(p->server, IPC_ROLE_MOUNT, MSG_LEDGER_CHANGED, view_of(push, sizeof push));
+    phrd_tell_changed(p, patient, seq);
 }
 
 static void on_checkpoint(void *user, uint64_t size, struct view note)

@@ -68,5 +68,7 @@ int phrd_serve(struct phrd *p, struct daemon *d, int signal_fd) PHR_MUST_CHECK;
 
 /* JSON for phr status, in phrd_status.c; the caller's (free); NULL without memory. */
 char *phrd_dup_status(struct phrd *p);
+/* To every mount. From any thread. */
+void phrd_tell_changed(struct phrd *p, const struct id16 *patient, uint64_t seq);
 
 #endif

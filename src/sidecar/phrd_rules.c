@@ -317,6 +317,7 @@ static void on_wait_applied(void *user, struct request *req, struct view payload
         return;
     }
     mounts_wait(p->mounts, req, &patient, seq, timeout_ms);
+    phrd_tell_changed(p, &patient, seq); /* also those that came since, and follow other ledgers */
 }
 
 /* ---- operation ---- */
@@ -416,7 +417,7 @@ const struct rule phrd_rules[] = {
     { MSG_HELLO, 1u << IPC_ROLE_NONE, HELLO_BYTES, 0, false, on_hello },
     { MSG_OP_PUSH, M | T, IPC_PAYLOAD_BYTES_MAX, 0, false, on_srs },
     { MSG_LEDGER_FETCH, M | T, SMALL, 0, false, on_srs },
-    { MSG_LEDGER_LIST, M | T, 0, 0, false, on_srs },
+    { MSG_LEDGER_LIST, M | T, 1 + 2 * (4 + 16 * LEDGER_LIST_IDS_MAX), 0, false, on_srs },
     { MSG_OPEN, M | T, 64 * 1024, 0, false, on_srs },
     { MSG_PROVE, M | T, 128, 0, false, on_srs },
     { MSG_SPOOL_PUSH, M, IPC_PAYLOAD_BYTES_MAX, 0, false, on_srs },

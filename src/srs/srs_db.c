@@ -47,6 +47,7 @@ static const char schema_sql[] =
     "BLOB, bytes BLOB)"
     " WITHOUT ROWID;"
     "CREATE INDEX grants_reader ON grants(patient, class, epoch, reader);"
+    "CREATE INDEX grants_of ON grants(reader, patient);"
     "CREATE INDEX grants_slot ON grants(slot) WHERE slot IS NOT NULL;"
     "CREATE TABLE row(patient BLOB, id BLOB, kind INTEGER, class BLOB, epoch INTEGER, "
     "version INTEGER,"

@@ -74,6 +74,18 @@ static int bind(struct vault *v, uint32_t uid, struct keyring *take, enum purpos
     return 0;
 }
 
+/* His ledgers are fetched; a pinned one that the server hides would not be missed otherwise. */
+static int follow(struct vault *v, const struct keyring *ring)
+{
+    scoped(free) struct id16 *patients = calloc(ring->pin_count + 1, sizeof *patients);
+
+    if (!patients)
+        return -ENOMEM;
+    for (size_t i = 0; i < ring->pin_count; i++)
+        patients[i] = ring->pins[i].patient;
+    return worker_follow(v, &ring->user, patients, ring->pin_count);
+}
+
 int vault_login(struct vault *v, uint32_t uid, struct keyring *take, enum purpose purpose,
                 struct id16 *out_user)
 {
@@ -81,6 +93,11 @@ int vault_login(struct vault *v, uint32_t uid, struct keyring *take, enum purpos
     struct id16 user;
     int rc;
 
+    rc = follow(v, take);
+    if (rc < 0) {
+        keyring_free(take);
+        return rc;
+    }
     /* A mount's own identity logs in while the link is still being made. */
     worker_wait_fresh(v, v->link && link_is_up(v->link) ? FRESH_MS : LINK_MS);
     nsdb_lock(v->db);

@@ -169,6 +169,21 @@ int nsdb_outbox_delete_meta(struct nsdb *db, const struct id16 *patient)
     return nsdb_run(&s);
 }
 
+int nsdb_outbox_patient_next(struct nsdb *db, const struct id16 *after, struct id16 *out_patient)
+{
+    static const char sql[] = "SELECT patient FROM outbox WHERE patient > ? ORDER BY patient LIMIT 1";
+    struct nsdb_stmt s;
+    int rc;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_id(&s, after);
+    rc = nsdb_step(&s);
+    if (rc > 0 && !nsdb_col_id(&s, 0, out_patient))
+        rc = -EIO;
+    nsdb_end(&s);
+    return rc > 0 ? 0 : rc < 0 ? rc : -ENOENT;
+}
+
 int nsdb_outbox_count(struct nsdb *db, uint32_t *out_waiting, uint32_t *out_parked)
 {
     static const char sql[] =

@@ -9,8 +9,6 @@
  * WORKER-1  It alone applies entries and pushes ops, so no op is in flight while a rebase runs.
  * WORKER-2  Each call has a deadline; a call that fails is tried again after a pause.
  */
-#include "vault/worker.h"
-
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -29,9 +27,9 @@
 #include "vault/outbox.h"
 #include "vault/rebase.h"
 #include "vault/spool.h"
+#include "vault/worker_inside.h"
 
 enum {
-    CALL_TIMEOUT_MS = 10000,
     OBJECT_TIMEOUT_MS = 60000,
     FETCH_BYTES = 2 * 1024 * 1024,
     SNAPSHOT_BYTES_MAX = 1024 * 1024 * 1024,
@@ -40,35 +38,6 @@ enum {
     HOLD_MS = 2000,  /* metadata ops are gathered this long */
     PAUSE_MS = 1000, /* after a failure */
     REBASES_MAX = 4  /* in a row without progress, then a pause */
-};
-
-struct patient_work {
-    struct patient_work *next;
-    struct id16 patient;
-    bool wants_fetch;       /* lock */
-    bool is_contradicted;   /* worker: fork or roll-back; nothing is pushed or applied */
-    uint64_t pause_until_ms; /* worker */
-    unsigned rebases;        /* worker */
-    bool owes_redo;          /* worker: a rebase may have ended half-way */
-};
-
-struct worker {
-    struct vault *v;
-    pthread_t thread;
-    bool has_thread;
-    pthread_mutex_t lock; /* after the names lock */
-    pthread_cond_t wake;
-    pthread_cond_t done;  /* a round ended */
-    bool is_stopping;     /* lock */
-    bool wants_list;      /* lock */
-    bool wants_push;      /* lock */
-    bool wants_settle;    /* lock */
-    bool is_fresh;        /* lock: all was fetched since the link came up */
-    bool was_listed;      /* lock: the server's list is known since then */
-    struct patient_work *patients; /* lock for the list and wants_fetch */
-    uint64_t tick_ms;     /* worker */
-    uint64_t sign_ms;     /* worker */
-    uint64_t audit_pause_ms; /* worker */
 };
 
 static void *worker_main(void *arg);
@@ -88,6 +57,8 @@ int worker_open(struct vault *v, struct worker **out_worker)
     pthread_cond_init(&w->wake, &monotonic);
     pthread_cond_init(&w->done, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    writer_init(&w->following.named);
+    writer_init(&w->following.strangers);
     v->worker = w;
     rc = -pthread_create(&w->thread, NULL, worker_main, w);
     if (rc < 0) {
@@ -118,33 +89,11 @@ void worker_close(struct worker *w)
     worker_stop(w);
     if (w->has_thread)
         pthread_join(w->thread, NULL);
-    while (w->patients) {
-        struct patient_work *p = w->patients;
-
-        w->patients = p->next;
-        free(p);
-    }
+    following_fini(&w->following);
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->wake);
     pthread_cond_destroy(&w->done);
     free(w);
-}
-
-/* lock held. NULL: out of memory. */
-static struct patient_work *work_of(struct worker *w, const struct id16 *patient)
-{
-    struct patient_work *p;
-
-    for (p = w->patients; p; p = p->next)
-        if (id_equal(&p->patient, patient))
-            return p;
-    p = calloc(1, sizeof *p);
-    if (!p)
-        return NULL;
-    p->patient = *patient;
-    p->next = w->patients;
-    w->patients = p;
-    return p;
 }
 
 void worker_on_up(struct vault *v)
@@ -154,28 +103,9 @@ void worker_on_up(struct vault *v)
     if (!w)
         return;
     pthread_mutex_lock(&w->lock);
-    w->wants_list = true;
+    following_restart(&w->following);
     w->wants_push = true;
     w->is_fresh = false;
-    w->was_listed = false;
-    pthread_cond_broadcast(&w->wake);
-    pthread_mutex_unlock(&w->lock);
-}
-
-void worker_on_changed(struct vault *v, const struct id16 *patient, uint64_t seq)
-{
-    struct worker *w = v->worker;
-    struct patient_work *p;
-
-    (void)seq;
-    if (!w)
-        return;
-    pthread_mutex_lock(&w->lock);
-    p = work_of(w, patient);
-    if (p)
-        p->wants_fetch = true;
-    else
-        w->wants_list = true;
     pthread_cond_broadcast(&w->wake);
     pthread_mutex_unlock(&w->lock);
 }
@@ -327,21 +257,24 @@ static void send_applied(struct vault *v, void *arg)
     free(a);
 }
 
-static void tell_applied(struct vault *v, const struct id16 *patient)
+void worker_tell_applied(struct vault *v, const struct id16 *patient, uint64_t seq)
 {
     struct applied *a = calloc(1, sizeof *a);
-    struct digest leaf;
-    int rc;
 
     if (!a)
         return;
     a->patient = *patient;
-    rc = nsdb_patient_get(v->db, patient, &a->seq, &leaf);
-    if (rc < 0) {
-        free(a);
-        return;
-    }
+    a->seq = seq;
     notify_call(v, send_applied, a);
+}
+
+static void tell_applied(struct vault *v, const struct id16 *patient)
+{
+    struct digest leaf;
+    uint64_t seq;
+
+    if (nsdb_patient_get(v->db, patient, &seq, &leaf) == 0)
+        worker_tell_applied(v, patient, seq);
 }
 
 /* The whole object into memory; the caller's (munmap). */
@@ -462,53 +395,12 @@ static int fetch_patient(struct vault *v, struct patient_work *p)
     if (rc < 0) {
         log_debug("ledger_fetch_failed", LOG_ID("patient", p->patient.b), LOG_RC("cause", rc));
         p->pause_until_ms = clock_boottime_ms() + PAUSE_MS;
-        p->owes_redo = true;
+        v->worker->owes_redo = true;
         return rc;
     }
     lease_wake_headers(v);
     tell_applied(v, &p->patient);
     return 0;
-}
-
-/* Heads of all ledgers; a lower head than ours, or another leaf at ours, is a contradiction. */
-static int list_ledgers(struct worker *w)
-{
-    scoped(writer_fini) struct writer answer = { 0 };
-    struct reader r;
-    uint32_t n;
-    int rc;
-
-    writer_init(&answer);
-    rc = worker_call(w->v, MSG_LEDGER_LIST, view_of(NULL, 0), -1, CALL_TIMEOUT_MS, &answer);
-    if (rc < 0)
-        return rc;
-    r = reader_over(writer_done(&answer));
-    n = reader_u32(&r);
-    for (uint32_t i = 0; i < n && reader_ok(&r); i++) {
-        struct patient_work *p;
-        struct id16 patient;
-        struct digest leaf;
-        struct digest ours;
-        uint64_t head;
-        uint64_t seq;
-
-        reader_bytes(&r, patient.b, sizeof patient.b);
-        head = reader_u64(&r);
-        reader_bytes(&r, leaf.b, sizeof leaf.b);
-        if (!reader_ok(&r))
-            break;
-        rc = nsdb_patient_get(w->v->db, &patient, &seq, &ours);
-        pthread_mutex_lock(&w->lock);
-        p = work_of(w, &patient);
-        if (p && rc == 0)
-            p->is_contradicted = seq > head || (seq == head && !digest_equal(&leaf, &ours));
-        if (p)
-            p->wants_fetch |= rc == -ENOENT || seq < head;
-        pthread_mutex_unlock(&w->lock);
-        if (p && rc == 0 && seq == head)
-            tell_applied(w->v, &patient);
-    }
-    return reader_done(&r) ? 0 : PHR_E_PROTOCOL;
 }
 
 /* ---- pushing ---- */
@@ -628,40 +520,26 @@ static int push_patient(struct vault *v, struct patient_work *p, uint64_t hold_m
     return result.any_taken ? 1 : 0;
 }
 
-/* 1: done. */
-static int redo_owed(struct vault *v, struct patient_work *p)
-{
-    uint32_t parked = 0;
-    int rc = nsdb_parked_count(v->db, &parked);
-
-    if (rc == 0 && parked > 0)
-        rc = rebase_redo(v, &p->patient);
-    if (rc < 0)
-        return rc;
-    p->owes_redo = false;
-    return 1;
-}
-
 static void push_all(struct worker *w, uint64_t hold_ms)
 {
     struct id16 patient = { { 0 } };
 
-    while (nsdb_patient_next(w->v->db, &patient, &patient) == 0) {
+    if (w->owes_redo)
+        w->owes_redo = rebase_redo_all(w->v) < 0;
+    while (nsdb_outbox_patient_next(w->v->db, &patient, &patient) == 0) {
         struct patient_work *p;
         int rc = 1;
 
         pthread_mutex_lock(&w->lock);
-        p = work_of(w, &patient);
+        p = following_get(&w->following, &patient);
         pthread_mutex_unlock(&w->lock);
         if (!p || p->is_contradicted || p->pause_until_ms > clock_boottime_ms())
             continue;
-        if (p->owes_redo)
-            rc = redo_owed(w->v, p);
         while (rc > 0 && !w->is_stopping)
             rc = push_patient(w->v, p, hold_ms);
         if (rc < 0) {
             p->pause_until_ms = clock_boottime_ms() + PAUSE_MS;
-            p->owes_redo = true;
+            w->owes_redo = true;
         }
     }
 }
@@ -708,50 +586,43 @@ static void sign_attributes(struct vault *v)
 
 static void fetch_wanted(struct worker *w)
 {
-    for (struct patient_work *p = w->patients; p; p = p->next) {
-        bool wanted;
-
-        if (p->is_contradicted || p->pause_until_ms > clock_boottime_ms())
-            continue;
-        pthread_mutex_lock(&w->lock);
-        wanted = p->wants_fetch;
-        p->wants_fetch = false;
-        pthread_mutex_unlock(&w->lock);
-        if (wanted && fetch_patient(w->v, p) < 0) {
-            pthread_mutex_lock(&w->lock);
-            p->wants_fetch = true;
-            pthread_mutex_unlock(&w->lock);
-        }
-    }
-}
-
-/* Every ledger that the server listed has been applied once. */
-static void note_fresh(struct worker *w)
-{
-    bool waits = false;
+    struct patient_work *p;
+    struct patient_work *next;
 
     pthread_mutex_lock(&w->lock);
-    for (const struct patient_work *p = w->patients; p; p = p->next)
-        waits |= p->wants_fetch && !p->is_contradicted;
-    if (w->was_listed && !w->is_fresh && !waits) {
+    p = following_take(&w->following);
+    for (; p; p = next) {
+        bool has_failed;
+
+        next = p->next_wanted;
+        p->is_wanted = false; /* what changes from here on is fetched once more */
+        if (p->is_contradicted)
+            continue;
+        pthread_mutex_unlock(&w->lock);
+        has_failed = p->pause_until_ms > clock_boottime_ms() || fetch_patient(w->v, p) < 0;
+        pthread_mutex_lock(&w->lock);
+        if (has_failed && !p->is_contradicted)
+            following_want(&w->following, p);
+    }
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Every ledger that concerns somebody here has been applied once. */
+static void note_fresh(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    if (!w->is_fresh && !w->following.wanted && !following_wants_list(&w->following)) {
         w->is_fresh = true;
         pthread_cond_broadcast(&w->done);
     }
     pthread_mutex_unlock(&w->lock);
 }
 
-static void online_round(struct worker *w, bool list, bool push)
+static void online_round(struct worker *w, bool push)
 {
-    if (list && list_ledgers(w) < 0) {
-        set_flag(w->v, &w->wants_list);
+    if (following_list(w) < 0)
         return;
-    }
     fetch_wanted(w);
-    if (list) {
-        pthread_mutex_lock(&w->lock);
-        w->was_listed = true;
-        pthread_mutex_unlock(&w->lock);
-    }
     note_fresh(w);
     push_all(w, push ? 0 : HOLD_MS);
     if (w->audit_pause_ms <= clock_boottime_ms() &&
@@ -782,12 +653,11 @@ static void *worker_main(void *arg)
     pthread_mutex_lock(&w->lock);
     while (!w->is_stopping) {
         struct timespec until = after_ms(ROUND_MS);
-        bool list = w->wants_list;
         bool push = w->wants_push;
         bool settle = w->wants_settle;
         bool is_up;
 
-        w->wants_list = w->wants_push = w->wants_settle = false;
+        w->has_news = w->wants_push = w->wants_settle = false;
         pthread_mutex_unlock(&w->lock);
         if (settle) {
             apply_settle(w->v);
@@ -796,14 +666,12 @@ static void *worker_main(void *arg)
         tick(w);
         is_up = w->v->link && link_is_up(w->v->link);
         if (is_up)
-            online_round(w, list, push);
+            online_round(w, push);
         pthread_mutex_lock(&w->lock);
-        if (!is_up) {
-            w->wants_list |= list;
+        if (!is_up)
             w->wants_push |= push;
-        }
         pthread_cond_broadcast(&w->done);
-        if (!w->is_stopping && (!is_up || (!w->wants_list && !w->wants_push && !w->wants_settle)))
+        if (!w->is_stopping && (!is_up || (!w->wants_push && !w->wants_settle && !w->has_news)))
             pthread_cond_timedwait(&w->wake, &w->lock, &until);
     }
     pthread_mutex_unlock(&w->lock);

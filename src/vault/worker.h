@@ -20,9 +20,14 @@ void worker_on_changed(struct vault *v, const struct id16 *patient, uint64_t seq
 void worker_push_now(struct vault *v);
 /* A names key has come: directories can be read now. */
 void worker_names_changed(struct vault *v);
-/* Waits until the ledgers of all patients were fetched once since the link came up, at most timeout_ms. */
+/*
+ * The ledgers of this user, those in which he has a grant, and these patients' (the caller's) are kept up with from
+ * now on. Any thread. -ENOMEM.
+ */
+int worker_follow(struct vault *v, const struct id16 *user, const struct id16 *patients, size_t count) PHR_MUST_CHECK;
+/* Waits until all that is followed was fetched once since the link came up, at most timeout_ms. */
 void worker_wait_fresh(struct vault *v, uint32_t timeout_ms);
-/* All ledgers are as the server says; only then is an older head than a pin a roll-back. */
+/* All that is followed is as the server says; only then is an older head than a pin a roll-back. */
 bool worker_is_fresh(struct vault *v);
 /* The whole of what a sync or a logout wants signed and sent; returns at once. */
 void worker_kick(struct vault *v);

@@ -76,6 +76,12 @@ class Connection:
         size, _, _, status, _ = struct.unpack("<IHHiQ", head)
         return status, self._read(size)
 
+    def pushed(self):
+        """(message, payload) of what phrd says unasked."""
+        size, number, _, _, request = struct.unpack("<IHHiQ", self._read(20))
+        expect("unasked", request == 0, number)
+        return number, self._read(size)
+
     def _read(self, size):
         data = b""
         while len(data) < size:
@@ -152,16 +158,16 @@ def test_mounts(realm):
         count, host, applied, until = struct.unpack("<H16sBQ", answer)
         expect("who has not applied is named with his time", (count, host, applied) == (1, b"m" * 16, 0)
                and 290 < until - time.time() < 310, answer)
+        expect("and asked once more", mount.pushed() == (128, patient + struct.pack("<Q", 1)))
         expect("he applies", mount.ask(11, patient + struct.pack("<Q", 1))[0] == 0)
         begin = time.monotonic()
         _, answer = tool.ask(12, patient + struct.pack("<QI", 1, 5000))
         expect("then nobody waits", answer[18] == 1 and time.monotonic() - begin < 2, answer)
+        expect("he is asked all the same", mount.pushed()[0] == 128)
         realm.grant("alice/notes", "dr.wilson")
-        pushed = struct.unpack("<IHHiQ", mount._read(20))
-        expect("he is told that the ledger grew", pushed[1] == 128 and pushed[4] == 0
-               and mount._read(24)[:16] == patient, pushed)
-        expect("a retry is told to mounts", tool.ask(16)[0] == 0
-               and struct.unpack("<IHHiQ", mount._read(20)) == (0, 16, 0, 0, 0))
+        number, payload = mount.pushed()
+        expect("he is told that the ledger grew", number == 128 and payload[:16] == patient, payload)
+        expect("a retry is told to mounts", tool.ask(16)[0] == 0 and mount.pushed() == (16, b""))
     wait_until("the mount to have left", lambda: status(realm)["mounts"] == 0)
     realm.stop_phrd(signal.SIGKILL)
     realm.start_phrd()

@@ -7,6 +7,7 @@
 #include "fake_contents.h"
 #include "ipc/link.h"
 #include "vault/content.h"
+#include "vault/nsdb_ledger.h"
 #include "vault/nsdb_names.h"
 #include "vault/nsdb_outbox.h"
 #include "vault/outbox.h"
@@ -603,6 +604,55 @@ TEST(outbox__ops_that_were_taken_survive_a_rebase_before_they_are_seen)
     }
 }
 
+static bool has_ledger(struct mount_bed *m, const struct id16 *patient)
+{
+    struct digest leaf;
+    uint64_t seq;
+
+    return nsdb_patient_get(vault_get_nsdb(m->v), patient, &seq, &leaf) == 0;
+}
+
+TEST(outbox__ledgers_that_concern_nobody_here_stay_away)
+{
+    enum { READER_UID = UID + 1 };
+    struct tiny_person owner = tiny_person_new(CARD_OWNER, "", &bed.realm.authority);
+    const struct class_ctx wide = { .patient = owner.card.user };
+    const struct class_ctx ctx = { owner.card.user, random_id(), 1 };
+    struct tiny_class notes = tiny_class_new(&ctx);
+    struct tiny_op *t = tiny_op_new(&wide);
+    struct grant wish = tiny_wish(GRANT_R);
+    struct tiny_grant g;
+    uint32_t unsealed;
+    UNUSED_STATE;
+
+    bed.watched = owner.card.user;
+    mount_login(&a, READER_UID, &bed.realm.reader);
+    tiny_put_card(t, &owner);
+    tiny_write_record(&notes, &owner, tiny_op_add(t, CHANGE_CLASS_RECORD));
+    bed_put_root(t, &notes, "berta", "notes");
+    CHECK_EQ(bed_push(&bed, t, &owner, NULL), 0);
+    /* Both say that nothing of it is to come, so a revocation waits for neither. */
+    for (int i = 0; i < 300 && atomic_load(&bed.watched_applied) < 2; i++)
+        bed_sleep_ms(10);
+    CHECK_EQ(atomic_load(&bed.watched_applied), 2);
+    CHECK(!has_ledger(&a, &bed.watched));
+    CHECK(!has_ledger(&b, &bed.watched));
+    t = tiny_op_new(&ctx);
+    tiny_put_card(t, &bed.realm.reader);
+    g = tiny_put_grant(t, &notes, &owner, &bed.realm.reader, &bed.realm.srs.card.b, &wish);
+    CHECK_EQ(bed_push(&bed, t, &owner, &g), 0);
+    for (int i = 0; i < 300 && !(has_ledger(&a, &bed.watched) && atomic_load(&bed.watched_applied) == 4); i++)
+        bed_sleep_ms(10);
+    CHECK(has_ledger(&a, &bed.watched)); /* the reader is logged in there */
+    CHECK(!has_ledger(&b, &bed.watched));
+    mount_login(&b, READER_UID, &bed.realm.reader);
+    CHECK(has_ledger(&b, &bed.watched)); /* a login waits for it */
+    CHECK_EQ(vault_logout(a.v, READER_UID, &unsealed), 0);
+    CHECK_EQ(vault_logout(b.v, READER_UID, &unsealed), 0);
+    tiny_class_fini(&notes);
+    tiny_person_fini(&owner);
+}
+
 TEST(outbox__a_logged_out_writer_stays_pending)
 {
     uint32_t unsealed;
@@ -676,6 +726,7 @@ int main(void)
         UNIT(outbox__ops_that_were_taken_survive_a_rebase_before_they_are_seen),
         UNIT(outbox__a_logged_out_writer_stays_pending),
         UNIT(outbox__what_was_acknowledged_survives_a_kill),
+        UNIT(outbox__ledgers_that_concern_nobody_here_stay_away),
     };
 
     if (secret_arena_open() < 0)

@@ -274,10 +274,18 @@ static int push_one(struct bench *b, struct tiny_op *t, const struct tiny_person
     return rc;
 }
 
+/* Nobody's ledgers: a question that every state of the server can answer. */
+static const uint8_t list_nothing[] = { LEDGER_LIST_NAMED, 0, 0, 0, 0, 0, 0, 0, 0 };
+
+static struct view nothing_listed(void)
+{
+    return view_of(list_nothing, sizeof list_nothing);
+}
+
 /* Entries are announced behind the answers: one more answer later they have been. */
 static int entries_of(struct bench *b)
 {
-    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, view_of("", 0), NULL), 0);
+    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, nothing_listed(), NULL), 0);
     return atomic_load(&b->entries);
 }
 
@@ -936,8 +944,6 @@ TEST(srs__lists_entries_until_the_bucket_has_them)
 {
     struct bench *b = bench_new();
     struct made_file f = make_file(b, "a");
-    struct writer answer;
-    struct reader r;
     int count = 0;
 
     UNUSED_STATE;
@@ -947,12 +953,89 @@ TEST(srs__lists_entries_until_the_bucket_has_them)
     count = 0;
     CHECK_EQ(srs_entries_unstored(b->srs, count_unstored, &count), 0);
     CHECK_EQ(count, 1);
-    writer_init(&answer);
-    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, view_of("", 0), &answer), 0);
-    r = reader_over(writer_done(&answer));
-    CHECK_EQ(reader_u32(&r), 1);
-    writer_fini(&answer);
     writer_fini(&f.header);
+    bench_free(b);
+}
+
+/* How many ledgers an answer names; more: the flag behind them. */
+static uint32_t listed(struct bench *b, const struct writer *question, bool *out_more)
+{
+    struct writer answer;
+    struct reader r;
+    uint32_t n;
+
+    writer_init(&answer);
+    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, writer_done(question), &answer), 0);
+    r = reader_over(writer_done(&answer));
+    n = reader_u32(&r);
+    reader_view(&r, n * (16 + 8 + 32));
+    *out_more = reader_u8(&r) != 0;
+    CHECK(reader_done(&r));
+    writer_fini(&answer);
+    return n;
+}
+
+static uint32_t listed_for(struct bench *b, const struct id16 *reader, const struct id16 *after)
+{
+    struct writer q;
+    uint32_t n;
+    bool more;
+
+    writer_init(&q);
+    writer_u8(&q, LEDGER_LIST_OF_READER);
+    writer_bytes(&q, reader->b, sizeof reader->b);
+    writer_bytes(&q, after->b, sizeof after->b);
+    n = listed(b, &q, &more);
+    CHECK(!more);
+    writer_fini(&q);
+    return n;
+}
+
+/* Of the patient and one that nobody knows: those that concern user; NULL: all. */
+static uint32_t listed_named(struct bench *b, const struct id16 *user)
+{
+    const struct id16 unknown = random_id();
+    struct writer q;
+    uint32_t n;
+    bool more;
+
+    writer_init(&q);
+    writer_u8(&q, LEDGER_LIST_NAMED);
+    writer_u32(&q, 2);
+    writer_bytes(&q, b->realm.patient.b, sizeof b->realm.patient.b);
+    writer_bytes(&q, unknown.b, sizeof unknown.b);
+    writer_u32(&q, user ? 1 : 0);
+    if (user)
+        writer_bytes(&q, user->b, sizeof user->b);
+    n = listed(b, &q, &more);
+    writer_fini(&q);
+    return n;
+}
+
+TEST(srs__lists_the_ledgers_that_concern_somebody)
+{
+    static const struct id16 first;
+    static const uint8_t too_many[] = { LEDGER_LIST_NAMED, 0, 0, 1, 0, 0, 0, 0, 0 };
+    struct bench *b = bench_new();
+    const struct id16 stranger = random_id();
+    struct tiny_grant g;
+
+    UNUSED_STATE;
+    CHECK_EQ(listed_for(b, &b->realm.reader.card.user, &first), 0);
+    CHECK_EQ(listed_named(b, &b->realm.reader.card.user), 0);
+    g = grant(b, &b->realm.reader, GRANT_R);
+    CHECK_EQ(listed_for(b, &b->realm.reader.card.user, &first), 1);
+    CHECK_EQ(listed_for(b, &b->realm.reader.card.user, &b->realm.patient), 0);
+    CHECK_EQ(listed_for(b, &stranger, &first), 0);
+    CHECK_EQ(listed_named(b, NULL), 1);
+    CHECK_EQ(listed_named(b, &b->realm.reader.card.user), 1);
+    CHECK_EQ(listed_named(b, &b->realm.patient), 1); /* the owner */
+    CHECK_EQ(listed_named(b, &stranger), 0);
+    CHECK_EQ(revoke_grant(b, &g.grant.ctx.grant), 0);
+    CHECK_EQ(listed_for(b, &b->realm.reader.card.user, &first), 0);
+    CHECK_EQ(listed_named(b, &b->realm.reader.card.user), 0);
+    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, view_of("", 0), NULL), PHR_E_FORMAT);
+    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, view_of(too_many, sizeof too_many), NULL), PHR_E_FORMAT);
     bench_free(b);
 }
 
@@ -1285,7 +1368,7 @@ TEST(srs__releases_nothing_when_the_record_cannot_be_written)
     UNUSED_STATE;
     atomic_store(&sync_fails, 1);
     CHECK_EQ(open_one(b, &g, &b->realm.reader, &f), PHR_E_AUDIT);
-    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, view_of("", 0), NULL),
+    CHECK_EQ(ask(b, SRS_LEDGER_LIST, false, nothing_listed(), NULL),
              0); /* who only reads is answered */
     CHECK_EQ(push_one(b, tiny_create(&b->realm.labs, "b", &file, &row, NULL),
                       &b->realm.owner, NULL),
@@ -1369,7 +1452,7 @@ TEST(srs__answers_everything_that_was_queued_before_it_closes)
     UNUSED_STATE;
     for (size_t i = 0; i < JOBS; i++) {
         reply_init(&replies[i], NULL);
-        CHECK_EQ(srs_submit(b->srs, SRS_LEDGER_LIST, &peer, view_of("", 0), on_reply,
+        CHECK_EQ(srs_submit(b->srs, SRS_LEDGER_LIST, &peer, nothing_listed(), on_reply,
                             &replies[i]),
                  0);
     }
@@ -1407,6 +1490,7 @@ int main(void)
         UNIT(srs__refuses_strangers_replays_and_wrong_clocks),
         UNIT(srs__keeps_to_the_terms_of_the_grant),
         UNIT(srs__takes_a_grant_with_its_own_key_only),
+        UNIT(srs__lists_the_ledgers_that_concern_somebody),
         UNIT(srs__a_revoked_grant_is_dead_and_its_slot_overwritten),
         UNIT(srs__retire_takes_the_keys_of_an_epoch),
         UNIT(srs__a_store_that_hangs_keeps_only_its_push_waiting),

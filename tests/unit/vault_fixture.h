@@ -36,6 +36,8 @@ struct bed {
     pthread_t thread;
     uint64_t lease_s;
     atomic_int opens; /* MSG_OPEN requests seen */
+    struct id16 watched; /* a patient; set before anything is pushed of him */
+    atomic_int watched_applied;
     atomic_int pushes;
     struct {
         uint8_t *p;
@@ -107,8 +109,10 @@ static inline void bed_on_open(void *user, struct request *req, struct view payl
 
 static inline void bed_on_applied(void *user, struct request *req, struct view payload)
 {
-    (void)user;
-    (void)payload;
+    struct bed *b = user;
+
+    if (payload.n >= sizeof b->watched && memcmp(payload.p, b->watched.b, sizeof b->watched) == 0)
+        atomic_fetch_add(&b->watched_applied, 1);
     request_reply(req, 0, view_of(NULL, 0));
 }
 
@@ -175,7 +179,7 @@ static const struct rule bed_rules[] = {
     { .type = MSG_HELLO, .roles = (1u << IPC_ROLE_NONE), .bytes_max = 64, .fds = 0, .handle = bed_on_hello },
     { .type = MSG_OP_PUSH, .roles = BED_MOUNT, .bytes_max = 4 * 1024 * 1024, .fds = 0, .handle = bed_on_push },
     { .type = MSG_LEDGER_FETCH, .roles = BED_MOUNT, .bytes_max = 64, .fds = 0, .handle = bed_on_fetch },
-    { .type = MSG_LEDGER_LIST, .roles = BED_MOUNT, .bytes_max = 0, .fds = 0, .handle = bed_on_list },
+    { .type = MSG_LEDGER_LIST, .roles = BED_MOUNT, .bytes_max = 128 * 1024, .fds = 0, .handle = bed_on_list },
     { .type = MSG_OPEN, .roles = BED_MOUNT, .bytes_max = 512 * 1024, .fds = 0, .handle = bed_on_open },
     { .type = MSG_SPOOL_PUSH, .roles = BED_MOUNT, .bytes_max = 4 * 1024 * 1024, .fds = 0, .handle = bed_on_spool },
     { .type = MSG_OBJECT_GET, .roles = BED_MOUNT, .bytes_max = 64, .fds = 1, .handle = bed_on_object_get },

@@ -1,0 +1,72 @@
+/* What worker.c and following.c share. Names lock before w->lock. */
+#ifndef PHR_VAULT_WORKER_INSIDE_H
+#define PHR_VAULT_WORKER_INSIDE_H
+
+#include <pthread.h>
+
+#include "vault/worker.h"
+
+enum { CALL_TIMEOUT_MS = 10000, FOLLOWING_BUCKETS = 4096 };
+
+/* A ledger that this host keeps up with. */
+struct patient_work {
+    struct patient_work *next;        /* in its bucket; lock */
+    struct patient_work *next_wanted; /* lock */
+    struct id16 patient;
+    bool is_wanted;          /* lock: in the queue */
+    bool is_contradicted;    /* worker: fork or roll-back; nothing is pushed or applied */
+    uint64_t pause_until_ms; /* worker */
+    unsigned rebases;        /* worker */
+};
+
+struct followed_user {
+    struct id16 user;
+    bool is_listed; /* since the link came up */
+};
+
+struct following {
+    struct patient_work *buckets[FOLLOWING_BUCKETS]; /* all: w->lock */
+    struct patient_work *wanted;
+    struct followed_user *users;
+    size_t user_count;
+    bool wants_held;          /* the ledgers that are here already */
+    struct writer named;      /* id16s: to be asked for by name */
+    struct writer strangers;  /* id16 || LE64 seq: changed, perhaps of nobody here */
+};
+
+struct worker {
+    struct vault *v;
+    pthread_t thread;
+    bool has_thread;
+    pthread_mutex_t lock; /* after the names lock */
+    pthread_cond_t wake;
+    pthread_cond_t done;  /* a round ended */
+    bool is_stopping;     /* lock */
+    bool has_news;        /* lock: of ledgers; a round begins at once */
+    bool wants_push;      /* lock */
+    bool wants_settle;    /* lock */
+    bool is_fresh;        /* lock: all that concerns who logged in was fetched since the link came up */
+    struct following following; /* lock */
+    bool owes_redo;       /* worker: a rebase may have ended half-way */
+    uint64_t tick_ms;     /* worker */
+    uint64_t sign_ms;     /* worker */
+    uint64_t audit_pause_ms; /* worker */
+};
+
+/* ---- following.c; the worker's thread unless it says otherwise ---- */
+void following_fini(struct following *f);
+/* w->lock held, any thread. NULL: out of memory. */
+struct patient_work *following_get(struct following *f, const struct id16 *patient);
+void following_want(struct following *f, struct patient_work *p);
+/* The whole queue, detached; what cannot be fetched now is wanted again. */
+struct patient_work *following_take(struct following *f);
+/* All that has to be asked for is asked again: the link came up. */
+void following_restart(struct following *f);
+/* Something has not been asked for yet. */
+bool following_wants_list(const struct following *f);
+/* Asks the server which ledgers there are for what is followed. A negative result: once more. */
+int following_list(struct worker *w);
+/* This mount has applied all that it will of the ledger up to seq. */
+void worker_tell_applied(struct vault *v, const struct id16 *patient, uint64_t seq);
+
+#endif
