@@ -75,7 +75,7 @@ int contents_open(struct vault *v, int vault_fd, struct contents **out_contents)
     if (rc == 0)
         rc = store_open(vault_fd, config->floor_bytes, &c->store);
     if (rc == 0) {
-        rc = contents_recover_numbers(c);
+        rc = contents_recover_rows(c);
         c->first_number = store_get_next(c->store);
     }
     if (rc == 0)
@@ -145,6 +145,7 @@ void contents_close(struct contents *c)
         free(f);
     }
     free(c->buckets);
+    free(c->behind);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->pass_lock);
     pthread_mutex_destroy(&c->strip_lock);
@@ -200,10 +201,13 @@ int content_attr_get(struct content *ct, struct content_attr *out_attr)
 
 int contents_getattr(struct contents *c, uint64_t nodeid, struct content_attr *out_attr)
 {
-    struct content *ct = content_find(c, nodeid);
+    struct content *ct;
     struct content_row row;
     int rc = -ENODATA;
 
+    if (contents_is_behind(c, nodeid) && content_recover_attr(c, nodeid, out_attr) == 0)
+        return 0; /* else the row, as far as it may be told */
+    ct = content_find(c, nodeid);
     if (ct) {
         rc = content_attr_get(ct, out_attr);
         content_release(ct);

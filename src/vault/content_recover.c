@@ -2,9 +2,13 @@
  * Logs and blocks of a file as a start finds them: after a clean end, a kill, a power cut.
  *
  * RECOVER-1  A log may be ahead of its row by whole groups (ROW-1); its last one tells the size.
+ *            So a row with a log that an earlier process wrote tells no size before the log was
+ *            replayed: the kernel would pad what is shorter with zeros.
  * RECOVER-2  A row of another boot that is not durable is proven before anything of it is told:
  *            every block of cur is opened. What does not prove gives way to base, the version that
  *            was on disk for certain; a file that never was on disk is empty, as it was made.
+ *            A log with fewer groups than the row says does not prove: the last that is left may
+ *            carry the size before its own flush point (LOG-3), less than what base promises.
  * RECOVER-3  What was proven is on this disk, so it is the base of what comes next: a second power
  *            cut finds it again.
  * RECOVER-4  A number that a row names is not given to a new container, whether or not the power
@@ -17,12 +21,15 @@
 #include "base/secret.h"
 #include "vault/content_state.h"
 
+enum { BEHIND_ROOM_MIN = 64 };
+
 static int open_levels(struct content *ct, bool is_trusted, struct level_replay *r);
 static int verify_segs(struct content *ct);
 static int fall_back(struct content *ct, struct level_replay *r);
 static int catch_up(struct content *ct, const struct level_replay *r);
 static int keep_proven(struct content *ct);
 static void close_levels(struct content *ct);
+static void forget_behind(struct contents *cs, uint64_t nodeid);
 
 /* The bytes are not there or not right; anything else may be different at the next try. */
 static bool is_lost(int rc)
@@ -74,8 +81,8 @@ static int open_levels(struct content *ct, bool is_trusted, struct level_replay 
         ct->level_count = i + 1; /* also a half-opened one is freed with the others */
         if (rc < 0)
             return rc;
-        if (ct->levels[i].groups < ref->groups && i + 1 < ct->cur.level_count)
-            return PHR_E_SEAL; /* what came later stands on what is missing */
+        if (ct->levels[i].groups < ref->groups)
+            return PHR_E_SEAL; /* RECOVER-2: the last one there tells an older size than base */
         r->is_ahead = ct->levels[i].groups != ref->groups;
     }
     return 0;
@@ -213,6 +220,19 @@ static int catch_up(struct content *ct, const struct level_replay *r)
 
 /* ---- before keys are asked for ---- */
 
+/* ct->lock for writing. What a log told beyond its row is in the row before it is told. */
+static int load_and_keep(struct content *ct, struct key_set *keys)
+{
+    bool was_loaded = ct->is_loaded && ct->has_levels;
+    int rc = content_set_keys(ct, keys);
+
+    if (rc == 0)
+        rc = content_load(ct);
+    if (rc == 0 && !was_loaded && ct->has_change && !vault_is_read_only(ct->cs->v))
+        rc = content_flush(ct, true);
+    return rc;
+}
+
 int content_recover_attr(struct contents *cs, uint64_t nodeid, struct content_attr *out_attr)
 {
     struct content *ct = NULL;
@@ -224,19 +244,76 @@ int content_recover_attr(struct contents *cs, uint64_t nodeid, struct content_at
     rc = access_keys_local(cs->v, nodeid, &keys);
     if (rc == 0) {
         pthread_rwlock_wrlock(&ct->lock);
-        rc = content_set_keys(ct, keys);
-        if (rc == 0)
-            rc = content_load(ct);
+        rc = load_and_keep(ct, keys);
         if (!contents_is_open(cs, nodeid) && !ct->is_sealing && !ct->has_change)
             content_drop_keys(ct);
         pthread_rwlock_unlock(&ct->lock);
         key_set_release(keys);
     }
+    if (rc == 0 || is_lost(rc))
+        forget_behind(cs, nodeid);
     if (rc == 0)
         rc = content_attr_get(ct, out_attr);
     content_release(ct);
     return rc;
 }
+
+/* ---- rows that their logs may have outrun ---- */
+
+/* cs->lock. The place of this node, or where it would be. */
+static size_t behind_place(const struct contents *cs, uint64_t nodeid)
+{
+    size_t low = 0;
+    size_t high = cs->behind_count;
+
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+
+        if (cs->behind[mid] < nodeid)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+bool contents_is_behind(struct contents *cs, uint64_t nodeid)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&cs->lock);
+    size_t place = behind_place(cs, nodeid);
+
+    return place < cs->behind_count && cs->behind[place] == nodeid;
+}
+
+static void forget_behind(struct contents *cs, uint64_t nodeid)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&cs->lock);
+    size_t place = behind_place(cs, nodeid);
+
+    if (place == cs->behind_count || cs->behind[place] != nodeid)
+        return;
+    cs->behind_count--;
+    memmove(cs->behind + place, cs->behind + place + 1,
+            (cs->behind_count - place) * sizeof *cs->behind);
+}
+
+/* At the start, in the order of the numbers. */
+static int note_behind(struct contents *cs, uint64_t nodeid)
+{
+    if (cs->behind_count == cs->behind_room) {
+        size_t room = cs->behind_room ? cs->behind_room * 2 : BEHIND_ROOM_MIN;
+        uint64_t *p = realloc(cs->behind, room * sizeof *p);
+
+        if (!p)
+            return -ENOMEM;
+        cs->behind = p;
+        cs->behind_room = room;
+    }
+    cs->behind[cs->behind_count++] = nodeid;
+    return 0;
+}
+
+/* ---- once, before anything is made ---- */
 
 static void skip_container(void *user, uint64_t container)
 {
@@ -245,18 +322,19 @@ static void skip_container(void *user, uint64_t container)
     store_skip(cs->store, container_number(container) + 1);
 }
 
-static int skip_row(void *user, const struct content_row *row)
+static int look_at_row(void *user, const struct content_row *row)
 {
     scoped(layout_fini) struct layout cur = { 0 };
     scoped(layout_fini) struct layout base = { 0 };
     bool has_base;
 
-    if (locs_decode(row->locs, &cur, &base, &has_base) == 0)
-        layout_each(&cur, skip_container, user); /* base is on disk */
-    return 0;
+    if (locs_decode(row->locs, &cur, &base, &has_base) < 0)
+        return 0;
+    layout_each(&cur, skip_container, user); /* base is on disk */
+    return cur.level_count > 0 ? note_behind(user, row->nodeid) : 0;
 }
 
-int contents_recover_numbers(struct contents *cs)
+int contents_recover_rows(struct contents *cs)
 {
-    return nsdb_content_each_dirty(cs->db, skip_row, cs);
+    return nsdb_content_each_dirty(cs->db, look_at_row, cs);
 }

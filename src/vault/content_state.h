@@ -169,6 +169,9 @@ struct contents {
     struct content *unsynced;
     pthread_cond_t synced; /* with lock: some is_syncing was cleared */
     struct freed_row *freed;
+    uint64_t *behind; /* nodes with a log of an earlier process, not replayed yet; sorted */
+    size_t behind_count;
+    size_t behind_room;
 
     pthread_mutex_t pass_lock; /* before every content lock: one pass at a time */
     pthread_mutex_t strip_lock; /* leaf */
@@ -239,11 +242,13 @@ void content_unload(struct content *ct);
 /* content_recover.c */
 /* Logs and, where the row is not to be believed, every block; with keys, lock held for writing. */
 int content_recover(struct content *ct) PHR_MUST_CHECK;
-/* Attributes of a row that must prove itself first: PHR_E_LOCKED where nobody here has its keys.
-   No lock held. */
+/* Attributes of a row that must prove itself or replay its log first: PHR_E_LOCKED where nobody
+   here has its keys. No lock held. */
 int content_recover_attr(struct contents *cs, uint64_t nodeid, struct content_attr *out_attr) PHR_MUST_CHECK;
-/* RECOVER-4; before any container is made. */
-int contents_recover_numbers(struct contents *cs) PHR_MUST_CHECK;
+/* RECOVER-1: its row may be behind its log. */
+bool contents_is_behind(struct contents *cs, uint64_t nodeid);
+/* RECOVER-4, and which rows may be behind; before any container is made. */
+int contents_recover_rows(struct contents *cs) PHR_MUST_CHECK;
 
 /* content_check.c */
 int content_check_load(struct contents *cs, uint64_t nodeid, struct content **out_content) PHR_MUST_CHECK;

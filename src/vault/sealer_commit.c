@@ -264,6 +264,23 @@ static void drop_replaced(struct prepared *p, struct undo *u)
     }
 }
 
+/* All of cur was fdatasynced before the transaction: the sealed version is what a power cut goes
+   back to, also when the next change comes before the syncer does (ROW-2). */
+static void keep_sealed(struct content *ct)
+{
+    struct layout sealed = { 0 };
+    bool is_whole;
+
+    pthread_mutex_lock(&ct->attr_lock);
+    is_whole = ct->state == CONTENT_SEALED;
+    pthread_mutex_unlock(&ct->attr_lock);
+    if (!is_whole || content_snapshot(ct, &sealed) < 0)
+        return; /* the older base does as well */
+    layout_fini(&ct->base);
+    ct->base = sealed;
+    ct->has_base = true;
+}
+
 /* The transaction is through. */
 static void settle(struct sealer *s, struct prepared *p, struct undo *u, uint64_t op)
 {
@@ -273,6 +290,7 @@ static void settle(struct sealer *s, struct prepared *p, struct undo *u, uint64_
                               .op_rowid = op };
 
     drop_replaced(p, u);
+    keep_sealed(ct);
     layout_fini(&u->cur);
     ct->has_unsynced_row = true;
     ct->change_seq++;
