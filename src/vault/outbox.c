@@ -7,6 +7,8 @@
  *           or a lost database (nsdb_op_n_load looks at all who know).
  * OUTBOX-3  Metadata ops of one patient leave in the order in which they were made, seals behind
  *           them; a seal waits for its objects and holds nobody up.
+ * OUTBOX-4  A seal leaves only when the transaction that made or renewed it is on disk: else a
+ *           power cut leaves a ledger that has what this host takes for another's change.
  *
  *   held ──(objects stored)──► ready ──(pushed, entry applied)──► gone
  *                                └──(refused for ever)──► parked, shown in status
@@ -348,10 +350,14 @@ int outbox_take(struct vault *v, const struct id16 *patient, uint64_t hold_ms, s
         .v = v, .now = clock_boottime_ms(), .hold_ms = hold_ms, .ids = out_ids
     };
     int rc = take_lane(&p, patient, OP_LANE_META);
+    size_t others = p.count;
 
     /* A seal needs the inode and the header that a rebase may have made after it. */
     if (rc == 0)
         rc = take_lane(&p, patient, OP_LANE_SEAL);
+    /* OUTBOX-4 */
+    if (rc == 0 && p.count > others)
+        rc = nsdb_sync(v->db);
     if (rc == 0) {
         writer_u16(out, (uint16_t)p.count);
         writer_view(out, writer_done(&p.ops));
