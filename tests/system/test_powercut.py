@@ -483,6 +483,7 @@ def set_other_boot(vault):
 def mount_image(realm, history, position, variant, seed, scratch):
     """phrd and phrfs start on the image; afterwards everything reaches the object store."""
     base = scratch / f"mount-{position}"
+    shutil.rmtree(base, ignore_errors=True)  # of an earlier --run
     (base / "home").mkdir(parents=True)
     shutil.copytree(realm.secrets, base / "passphrases")
     subprocess.run([str(a) for a in replay(realm, ["--boundary", position, "--variant", variant, "--seed", seed,
