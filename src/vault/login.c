@@ -9,6 +9,7 @@
 #include "vault/names.h"
 #include "vault/nodecache.h"
 #include "vault/notify.h"
+#include "vault/opdraft.h"
 #include "vault/pool.h"
 #include "vault/rebase.h"
 #include "vault/spool.h"
@@ -170,6 +171,7 @@ int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed)
     if (is_last) {
         ignored(touch_flush(v, &user, true));  /* time stamps only */
         ignored(names_sign_dirty(v, &user));   /* signed at the next login instead */
+        ignored(opdraft_sign_all(v));            /* the same (DRAFT-2) */
         cutoff_flush_user(v, &user);
     }
     note_session(v, EVENT_LOGOUT, uid, s);

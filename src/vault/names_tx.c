@@ -1,8 +1,8 @@
 /*
- * A change of names as one transaction (S-2): rows, the ledger's image of them, audit event,
- * signed op. Attributes of existing inodes are the exception: they are kept at once and signed
- * in batches within two seconds (STORAGE 3: a coalesced dirty flag); after a crash the rows say
- * what has no op yet, and who is to sign it.
+ * A change of names as one transaction (S-2): rows, the ledger's image of them, audit event, and
+ * the draft of its op (opdraft.c). Attributes of existing inodes are the exception: they are kept
+ * at once and drafted in batches within two seconds (STORAGE 3: a coalesced dirty flag); after a
+ * crash the rows say what has no draft yet, and who is to sign it.
  */
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include "crypto/digest.h"
 #include "crypto/random.h"
 #include "vault/names.h"
-#include "vault/outbox.h"
+#include "vault/opdraft.h"
 #include "vault/spool.h"
 
 int names_begin(struct names_tx *tx, struct vault *v, const struct who *who, struct session *s,
@@ -33,7 +33,6 @@ void names_rollback(struct names_tx *tx)
 int names_commit(struct names_tx *tx, const struct event *event, bool soon)
 {
     struct change changes[ARRAY_COUNT(tx->items)];
-    uint64_t rowid;
     int rc = writer_ok(&tx->bodies) ? 0 : -ENOMEM;
 
     for (size_t i = 0; rc == 0 && i < tx->count; i++) {
@@ -41,8 +40,7 @@ int names_commit(struct names_tx *tx, const struct event *event, bool soon)
         changes[i].body = view_of(tx->bodies.p + tx->items[i].at, tx->items[i].n);
     }
     if (rc == 0 && tx->count > 0)
-        rc = outbox_add(tx->v, tx->session->id, &tx->key->ctx, OP_LANE_META, OUTBOX_READY, changes,
-                        tx->count, &rowid);
+        rc = opdraft_add(tx->v, tx->session->id, &tx->key->ctx, changes, tx->count);
     if (rc == 0 && event)
         rc = spool_event_tx(tx->v->spool, event);
     if (rc < 0) {
@@ -402,7 +400,6 @@ static int sign_some(struct vault *v, struct identity *id, const struct class_ct
     struct change changes[SIGN_BATCH];
     size_t at[SIGN_BATCH + 1] = { 0 };
     size_t n = 0;
-    uint64_t rowid;
     int rc = 0;
 
     writer_init(&bodies);
@@ -436,7 +433,7 @@ static int sign_some(struct vault *v, struct identity *id, const struct class_ct
         return -ENOMEM;
     for (size_t i = 0; i < n; i++)
         changes[i] = (struct change){ CHANGE_INODE, view_of(bodies.p + at[i], at[i + 1] - at[i]) };
-    return outbox_add(v, id, ctx, OP_LANE_META, OUTBOX_READY, changes, n, &rowid);
+    return opdraft_add(v, id, ctx, changes, n);
 }
 
 /* The first inode left in the list decides whose op comes next. */

@@ -116,6 +116,8 @@ static const char schema_sql[] =
     " writer BLOB, lane INTEGER, n INTEGER, state INTEGER, created_ms INTEGER, reason INTEGER, hash BLOB UNIQUE,"
     " op BLOB, sig BLOB);"
     "CREATE INDEX IF NOT EXISTS outbox_patient ON outbox(patient);"
+    "CREATE TABLE IF NOT EXISTS draft(id INTEGER PRIMARY KEY, patient BLOB, class BLOB, epoch INTEGER,"
+    " writer BLOB, created_ms INTEGER, changes BLOB);"
     "CREATE TABLE IF NOT EXISTS op_n(writer BLOB, lane INTEGER, n INTEGER, PRIMARY KEY(writer, lane))"
     " WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS local_key(user BLOB, kind INTEGER, class BLOB, epoch INTEGER, box BLOB,"

@@ -155,6 +155,7 @@ int nsdb_damage_table(struct nsdb *db, size_t place)
         "PRAGMA quick_check('header')", "PRAGMA quick_check('content')",
         "PRAGMA quick_check('seal')",   "PRAGMA quick_check('shadow')",
         "PRAGMA quick_check('object')", "PRAGMA quick_check('outbox')",
+        "PRAGMA quick_check('draft')",
         "PRAGMA quick_check('class')",  "PRAGMA quick_check('patient')",
         "PRAGMA quick_check('grants')", "PRAGMA quick_check('card')",
     };

@@ -1,15 +1,18 @@
 /*
  * The outbox.
  *
- * OUTBOX-1  An op is signed once, in the transaction of its change, and leaves only when it came
- *           back in a verified entry (S-2), or when a rebase makes it anew.
+ * OUTBOX-1  An op is signed once, by its writer, and leaves only when it came back in a verified entry
+ *           (S-2), or when a rebase makes it anew. A seal is signed in the transaction of its
+ *           change; metadata waits as drafts, and is signed before a push (opdraft.c).
  * OUTBOX-2  Numbers of a lane rise and are never used twice on this host, also after a rebase
  *           or a lost database (nsdb_op_n_load looks at all who know).
  * OUTBOX-3  Metadata ops of one patient leave in the order in which they were made, seals behind
- *           them; a seal waits for its objects and holds nobody up.
+ *           them, and no seal overtakes a draft whose writer can sign it; a seal waits for its
+ *           objects and holds nobody up.
  * OUTBOX-4  A seal leaves only when the transaction that made or renewed it is on disk: else a
  *           power cut leaves a ledger that has what this host takes for another's change.
  *
+ *   draft ──(signed, with others)──► ready
  *   held ──(objects stored)──► ready ──(pushed, entry applied)──► gone
  *                                └──(refused for ever)──► parked, shown in status
  */
@@ -23,6 +26,8 @@
 #include "format/header.h"
 #include "vault/names.h"
 #include "vault/nsdb_ledger.h"
+#include "vault/nsdb_opdraft.h"
+#include "vault/opdraft.h"
 #include "vault/spool.h"
 #include "vault/worker.h"
 
@@ -307,8 +312,6 @@ static uint32_t changes_of(struct view op)
 /* Rows of one lane into the push. False: some stay behind. */
 struct push_fill {
     struct vault *v;
-    uint64_t now;
-    uint64_t hold_ms;
     struct writer ops;
     uint32_t changes;
     uint64_t *ids;
@@ -324,12 +327,10 @@ static int take_lane(struct push_fill *p, const struct id16 *patient, enum op_la
 
     nsdb_outbox_scan(p->v->db, patient, &s);
     while (!p->stays_behind && (rc = nsdb_outbox_next(&s, &row)) > 0) {
-        bool is_due = row.created_ms > p->now || p->now - row.created_ms >= p->hold_ms;
-
         if (row.state != OUTBOX_READY || row.lane != lane)
             continue;
         p->changes += changes_of(row.op);
-        if ((!is_due && lane == OP_LANE_META) || p->count >= PUSH_OPS_MAX ||
+        if (p->count >= PUSH_OPS_MAX ||
             (p->count > 0 &&
              (p->changes > PUSH_CHANGES_MAX || p->ops.n + row.op.n > PUSH_BYTES_MAX))) {
             p->stays_behind = true;
@@ -343,14 +344,32 @@ static int take_lane(struct push_fill *p, const struct id16 *patient, enum op_la
     return rc < 0 ? rc : 0;
 }
 
-int outbox_take(struct vault *v, const struct id16 *patient, uint64_t hold_ms, struct writer *out,
-                uint64_t *out_ids, size_t *out_count)
+/* Drafts are gathered for hold_ms, then all become ops. */
+static int sign_due(struct vault *v, const struct id16 *patient, const struct outbox_wish *wish,
+                    bool *out_waits)
 {
-    struct push_fill p = {
-        .v = v, .now = clock_boottime_ms(), .hold_ms = hold_ms, .ids = out_ids
-    };
-    int rc = take_lane(&p, patient, OP_LANE_META);
-    size_t others = p.count;
+    uint64_t now = clock_boottime_ms();
+    uint64_t oldest;
+    int rc = nsdb_opdraft_oldest(v->db, patient, &oldest);
+
+    *out_waits = rc == 0 && oldest <= now && now - oldest < wish->hold_ms;
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    return *out_waits ? 0 : opdraft_sign(v, patient, wish->is_single ? OPDRAFT_SINGLE : OPDRAFT_MERGED);
+}
+
+int outbox_take(struct vault *v, const struct id16 *patient, const struct outbox_wish *wish,
+                struct writer *out, uint64_t *out_ids, size_t *out_count)
+{
+    struct push_fill p = { .v = v, .ids = out_ids };
+    bool waits = false;
+    size_t others;
+    int rc = sign_due(v, patient, wish, &waits);
+
+    if (rc == 0)
+        rc = take_lane(&p, patient, OP_LANE_META);
+    p.stays_behind |= waits;
+    others = p.count;
 
     /* A seal needs the inode and the header that a rebase may have made after it. */
     if (rc == 0)

@@ -1,4 +1,4 @@
-/* Signed ops on their way to the ledger: made in the transaction of the change, pushed by the worker. */
+/* Signed ops on their way to the ledger, pushed by the worker. */
 #ifndef PHR_VAULT_OUTBOX_H
 #define PHR_VAULT_OUTBOX_H
 
@@ -18,10 +18,14 @@ int outbox_renew_seals(struct vault *v, uint64_t rowid, const struct id16 *witho
 /* In the caller's transaction: another host has sealed this file; seals of it made here are given up. */
 int outbox_drop_seals(struct vault *v, const struct id16 *patient, const struct id16 *file) PHR_MUST_CHECK;
 /*
- * Ready ops of a patient, in order, as the payload of MSG_OP_PUSH; only those older than hold_ms.
- * out_ids has room for ENTRY_OPS_MAX. Names lock not held.
+ * Ready ops of a patient, in order, as the payload of MSG_OP_PUSH; drafts are signed for it when
+ * the oldest has waited for hold_ms. out_ids has room for ENTRY_OPS_MAX. Names lock not held.
  */
-int outbox_take(struct vault *v, const struct id16 *patient, uint64_t hold_ms, struct writer *out,
-                uint64_t *out_ids, size_t *out_count) PHR_MUST_CHECK;
+struct outbox_wish {
+    uint64_t hold_ms;
+    bool is_single; /* an op for each draft: one that does not fit takes no others along */
+};
+int outbox_take(struct vault *v, const struct id16 *patient, const struct outbox_wish *wish,
+                struct writer *out, uint64_t *out_ids, size_t *out_count) PHR_MUST_CHECK;
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * Rebase: state, not history. What a user sees is a set of rows; what the ledger says is another.
- * A rebase throws unsent ops away and makes new ones from the difference, row by row:
+ * A rebase throws unsent ops and drafts away and makes new ones from the difference, row by row:
  *
  *   unwind   each row that differs goes to `parked` as it is here; the ledger's image comes back
  *   (the entry is applied on clean ground)
@@ -17,6 +17,7 @@
 #include "format/row.h"
 #include "vault/nsdb_ledger.h"
 #include "vault/nsdb_names.h"
+#include "vault/nsdb_opdraft.h"
 #include "vault/nsdb_outbox.h"
 #include "vault/rebase_redo.h"
 
@@ -262,5 +263,7 @@ int rebase_unwind(struct vault *v, const struct id16 *patient)
         rc = nsdb_op_n_keep(v->db, patient);
     if (rc == 0)
         rc = nsdb_outbox_delete_meta(v->db, patient);
+    if (rc == 0)
+        rc = nsdb_opdraft_drop(v->db, patient);
     return rc;
 }

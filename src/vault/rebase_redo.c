@@ -11,7 +11,7 @@
 #include "vault/names.h"
 #include "vault/notify.h"
 #include "vault/nsdb_ledger.h"
-#include "vault/outbox.h"
+#include "vault/opdraft.h"
 #include "vault/rebase.h"
 #include "vault/spool.h"
 
@@ -68,11 +68,10 @@ static int copy_rows(struct vault *v, const struct id16 *class_id, struct parked
     return rc < 0 ? rc : 0;
 }
 
-/* Changes of one parked row leave as one op. */
-static int flush_op(struct redo *r)
+/* Changes of one parked row are one draft. */
+static int flush_draft(struct redo *r)
 {
     struct change changes[ARRAY_COUNT(r->tx.items)];
-    uint64_t rowid;
 
     if (r->tx.count == 0)
         return 0;
@@ -82,8 +81,7 @@ static int flush_op(struct redo *r)
         changes[i].type = r->tx.items[i].type;
         changes[i].body = view_of(r->tx.bodies.p + r->tx.items[i].at, r->tx.items[i].n);
     }
-    int rc = outbox_add(r->v, r->id, &r->key->ctx, OP_LANE_META, OUTBOX_READY, changes,
-                        r->tx.count, &rowid);
+    int rc = opdraft_add(r->v, r->id, &r->key->ctx, changes, r->tx.count);
 
     writer_fini(&r->tx.bodies);
     writer_init(&r->tx.bodies);
@@ -372,7 +370,7 @@ static int redo_row(struct redo *r, const struct parked_row *p)
     else
         rc = redo_header(r, p);
     if (rc == 0)
-        rc = flush_op(r);
+        rc = flush_draft(r);
     if (rc == 0)
         rc = nsdb_parked_delete(r->v->db, p->kind, &p->id);
     return rc;

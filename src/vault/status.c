@@ -8,6 +8,7 @@
 #include "vault/names.h"
 #include "vault/node_top.h"
 #include "vault/nsdb_ledger.h"
+#include "vault/nsdb_opdraft.h"
 #include "vault/nsdb_outbox.h"
 #include "vault/worker.h"
 
@@ -59,9 +60,12 @@ static int backlog_of(struct vault *v, struct vault_backlog *out)
     uint64_t dirty[1];
     uint32_t parked_rows = 0;
     uint32_t parked_objects = 0;
+    uint32_t drafts = 0;
     size_t dirty_count = 0;
     int rc = nsdb_outbox_count(v->db, &b.ops, &b.parked);
 
+    if (rc == 0)
+        rc = nsdb_opdraft_count(v->db, &drafts);
     if (rc == 0)
         rc = nsdb_parked_count(v->db, &parked_rows);
     if (rc == 0)
@@ -69,7 +73,7 @@ static int backlog_of(struct vault *v, struct vault_backlog *out)
     if (rc < 0)
         return rc;
     contents_count(v->contents, &b.unsealed, &b.objects, &parked_objects);
-    b.ops += (uint32_t)dirty_count;
+    b.ops += drafts + (uint32_t)dirty_count;
     b.parked += parked_rows + parked_objects;
     *out = b;
     return 0;

@@ -27,6 +27,7 @@
 #include "vault/names.h"
 #include "vault/nodecache.h"
 #include "vault/notify.h"
+#include "vault/opdraft.h"
 #include "vault/pool.h"
 #include "vault/session.h"
 #include "vault/spool.h"
@@ -299,12 +300,13 @@ int vault_open(const struct vault_opts *opts, struct vault **out_vault)
     return 0;
 }
 
-/* Times and attributes into rows and ops, while their writers can still sign. */
+/* Times and attributes into rows, and all into ops, while their writers can still sign. */
 static void sign_all(struct vault *v)
 {
     nsdb_lock(v->db);
     ignored(touch_flush(v, NULL, true)); /* time stamps: the last two seconds are lost instead */
     ignored(names_sign_dirty(v, NULL));  /* signed at the next login instead */
+    ignored(opdraft_sign_all(v));          /* the same (DRAFT-2) */
     nsdb_unlock(v->db);
 }
 

@@ -35,7 +35,7 @@ enum {
     SNAPSHOT_BYTES_MAX = 1024 * 1024 * 1024,
     ROUND_MS = 250,
     TICK_MS = 1000,
-    HOLD_MS = 2000,  /* metadata ops are gathered this long */
+    HOLD_MS = 2000,  /* drafts of metadata are gathered this long */
     PAUSE_MS = 1000, /* after a failure */
     REBASES_MAX = 4  /* in a row without progress, then a pause */
 };
@@ -487,6 +487,7 @@ static int push_patient(struct vault *v, struct patient_work *p, uint64_t hold_m
 {
     scoped(writer_fini) struct writer payload = { 0 };
     scoped(writer_fini) struct writer answer = { 0 };
+    const struct outbox_wish wish = { .hold_ms = hold_ms, .is_single = p->rebases > 0 };
     struct push_result result = { 0 };
     uint64_t ids[ENTRY_OPS_MAX];
     size_t count = 0;
@@ -494,7 +495,7 @@ static int push_patient(struct vault *v, struct patient_work *p, uint64_t hold_m
 
     writer_init(&payload);
     writer_init(&answer);
-    rc = outbox_take(v, &p->patient, hold_ms, &payload, ids, &count);
+    rc = outbox_take(v, &p->patient, &wish, &payload, ids, &count);
     if (rc < 0 || count == 0)
         return rc;
     rc = worker_call(v, MSG_OP_PUSH, writer_done(&payload), -1, CALL_TIMEOUT_MS, &answer);

@@ -549,12 +549,13 @@ static void touch_root_elsewhere(struct mount_bed *m, uint32_t mode)
 /* What m would push, straight to the server: taken, but m has not heard of it. */
 static void push_unheard(struct mount_bed *m)
 {
+    const struct outbox_wish wish = { .hold_ms = 0 };
     struct writer payload;
     uint64_t ids[128];
     size_t count = 0;
 
     writer_init(&payload);
-    CHECK_EQ(outbox_take(m->v, &bed.realm.patient, 0, &payload, ids, &count), 0);
+    CHECK_EQ(outbox_take(m->v, &bed.realm.patient, &wish, &payload, ids, &count), 0);
     CHECK(count > 0);
     CHECK_EQ(bed_submit_push(&bed, writer_done(&payload)), 0);
     writer_fini(&payload);
