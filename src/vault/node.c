@@ -240,13 +240,14 @@ static int change_row(struct setattr_try *t, struct node *n)
     return names_set_attr(t->v, n, &attr, &t->id->user);
 }
 
-/* The kernel sends the ctime of a file that it unlinked when it drops it: nobody will look. */
+/* The kernel sends the ctime of a file that it unlinked when it drops it: nobody will look. Who holds
+   a removed folder open may. */
 static bool is_for_nobody(struct setattr_try *t, const struct node *n)
 {
     const unsigned times = NODE_SET_ATIME | NODE_SET_MTIME | NODE_SET_ATIME_NOW |
                            NODE_SET_MTIME_NOW | NODE_SET_CTIME;
 
-    return n->row.is_gone && (t->change->set & ~times) == 0 &&
+    return n->row.is_gone && S_ISREG(n->attr.mode) && (t->change->set & ~times) == 0 &&
            !contents_is_open(t->v->contents, n->row.nodeid);
 }
 
