@@ -171,13 +171,17 @@ int nsdb_outbox_delete_meta(struct nsdb *db, const struct id16 *patient)
 
 int nsdb_outbox_patient_next(struct nsdb *db, const struct id16 *after, struct id16 *out_patient)
 {
-    static const char sql[] = "SELECT patient FROM outbox WHERE patient > ? ORDER BY patient LIMIT 1";
+    static const char sql[] =
+        "SELECT min(patient) FROM (SELECT min(patient) AS patient FROM outbox WHERE patient > ?1"
+        " UNION ALL SELECT min(patient) FROM draft WHERE patient > ?1)";
     struct nsdb_stmt s;
     int rc;
 
     nsdb_query(db, sql, &s);
     nsdb_bind_id(&s, after);
     rc = nsdb_step(&s);
+    if (rc > 0 && nsdb_col_is_null(&s, 0))
+        rc = 0;
     if (rc > 0 && !nsdb_col_id(&s, 0, out_patient))
         rc = -EIO;
     nsdb_end(&s);

@@ -36,7 +36,7 @@ int nsdb_outbox_set_state(struct nsdb *db, uint64_t id, enum outbox_state state,
 int nsdb_outbox_replace(struct nsdb *db, const struct outbox_row *row) PHR_MUST_CHECK; /* by id */
 int nsdb_outbox_delete(struct nsdb *db, uint64_t id) PHR_MUST_CHECK;
 int nsdb_outbox_delete_meta(struct nsdb *db, const struct id16 *patient) PHR_MUST_CHECK;
-/* The next patient with ops, behind `after`. -ENOENT. */
+/* The next patient with ops or drafts, behind `after`. -ENOENT. */
 int nsdb_outbox_patient_next(struct nsdb *db, const struct id16 *after, struct id16 *out_patient) PHR_MUST_CHECK;
 int nsdb_outbox_count(struct nsdb *db, uint32_t *out_waiting, uint32_t *out_parked) PHR_MUST_CHECK;
 /* Highest number that a lane has used on this host, floor (what the ledger has seen) included. */

@@ -23,7 +23,6 @@
 #include "base/clock.h"
 #include "crypto/digest.h"
 #include "format/row.h"
-#include "vault/nsdb_ledger.h"
 #include "vault/nsdb_opdraft.h"
 #include "vault/outbox.h"
 
@@ -222,7 +221,7 @@ int opdraft_sign_all(struct vault *v)
     struct id16 patient = { { 0 } };
     int rc = 0;
 
-    while (rc == 0 && nsdb_patient_next(v->db, &patient, &patient) == 0)
+    while (rc == 0 && nsdb_outbox_patient_next(v->db, &patient, &patient) == 0)
         rc = opdraft_sign(v, &patient, OPDRAFT_MERGED);
     return rc;
 }
