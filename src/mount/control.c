@@ -276,7 +276,7 @@ static void on_status(void *user, struct request *req, struct view payload)
     put_json_text(&w, "ownership",
                   o->ownership == VAULT_OWNERSHIP_GRANTS ? "grants" : "stored");
     snprintf(numbers, sizeof numbers, "\"pid\":%d,\"read_only\":%s%s", (int)getpid(),
-             o->is_read_only ? "true" : "false", vault[1] == '}' ? "" : ",");
+             vault_is_read_only(c->mount->vault) ? "true" : "false", vault[1] == '}' ? "" : ",");
     writer_text(&w, numbers);
     writer_text(&w, vault + 1);
     if (writer_ok(&w))

@@ -50,7 +50,7 @@ static int run_setattr(struct task *t)
     struct who who = reply_who(t->req);
     struct node_attr attr;
     int rc =
-        node_setattr(reply_vault(t->req), &who, t->nodeid, &t->change, &t->waiter, &attr);
+        node_setattr(reply_vault_writing(t->req), &who, t->nodeid, &t->change, &t->waiter, &attr);
 
     if (rc == PHR_E_PENDING)
         return rc;

@@ -33,7 +33,7 @@ static int drop_set_id(fuse_req_t req, uint64_t nodeid, struct file *f)
     struct who who = reply_who(req);
     struct node_attr attr;
 
-    return node_setattr(reply_vault(req), &who, nodeid, &kill, NULL, &attr);
+    return node_setattr(reply_vault_writing(req), &who, nodeid, &kill, NULL, &attr);
 }
 
 static int run_open(struct task *t)
@@ -41,8 +41,9 @@ static int run_open(struct task *t)
     struct who who = reply_who(t->req);
     bool keep_cache = false;
     struct file *f;
-    int rc = file_open(reply_vault(t->req), &who, t->nodeid, t->flags, &t->waiter, &f,
-                       &keep_cache);
+    bool writes = (t->flags & (O_WRONLY | O_RDWR | O_TRUNC)) != 0;
+    struct vault *v = writes ? reply_vault_writing(t->req) : reply_vault(t->req);
+    int rc = file_open(v, &who, t->nodeid, t->flags, &t->waiter, &f, &keep_cache);
 
     if (rc == PHR_E_PENDING)
         return rc;
@@ -77,7 +78,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
     struct who who = reply_who(req);
     struct node_attr attr;
     struct file *f;
-    int rc = node_create(reply_vault(req), &who, parent, view_text(name), mode, fi->flags,
+    int rc = node_create(reply_vault_writing(req), &who, parent, view_text(name), mode, fi->flags,
                          &attr, &f);
 
     if (rc < 0)

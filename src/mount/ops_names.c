@@ -62,7 +62,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
     (void)rdev; /* devices are refused */
     reply_made(req,
-               node_mknod(reply_vault(req), &who, parent, view_text(name), mode, &attr),
+               node_mknod(reply_vault_writing(req), &who, parent, view_text(name), mode, &attr),
                &attr);
 }
 
@@ -73,7 +73,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     struct node_attr attr;
 
     reply_made(req,
-               node_mkdir(reply_vault(req), &who, parent, view_text(name), mode, &attr),
+               node_mkdir(reply_vault_writing(req), &who, parent, view_text(name), mode, &attr),
                &attr);
 }
 
@@ -85,7 +85,7 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent,
     struct node_attr attr;
 
     reply_made(req,
-               node_symlink(reply_vault(req), &who, parent, view_text(name),
+               node_symlink(reply_vault_writing(req), &who, parent, view_text(name),
                             view_text(target), &attr),
                &attr);
 }
@@ -99,7 +99,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent,
 
     reply_made(
         req,
-        node_link(reply_vault(req), &who, ino, new_parent, view_text(new_name), &attr),
+        node_link(reply_vault_writing(req), &who, ino, new_parent, view_text(new_name), &attr),
         &attr);
 }
 
@@ -108,7 +108,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct who who = reply_who(req);
 
-    reply_result(req, node_unlink(reply_vault(req), &who, parent, view_text(name)));
+    reply_result(req, node_unlink(reply_vault_writing(req), &who, parent, view_text(name)));
 }
 
 /* Replies: done, or fail. */
@@ -116,7 +116,7 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct who who = reply_who(req);
 
-    reply_result(req, node_rmdir(reply_vault(req), &who, parent, view_text(name)));
+    reply_result(req, node_rmdir(reply_vault_writing(req), &who, parent, view_text(name)));
 }
 
 /* Replies: done, or fail. */
@@ -125,7 +125,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
 {
     struct who who = reply_who(req);
 
-    reply_result(req, node_rename(reply_vault(req), &who, parent, view_text(name),
+    reply_result(req, node_rename(reply_vault_writing(req), &who, parent, view_text(name),
                                   new_parent, view_text(new_name), flags));
 }
 

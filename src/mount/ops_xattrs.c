@@ -48,7 +48,7 @@ static int drop_set_gid(fuse_req_t req, fuse_ino_t ino)
     if (rc < 0 || (attr.st.st_mode & S_ISGID) == 0)
         return rc;
     change.mode = attr.st.st_mode & ~(mode_t)S_ISGID;
-    return node_setattr(reply_vault(req), &who, ino, &change, NULL, &attr);
+    return node_setattr(reply_vault_writing(req), &who, ino, &change, NULL, &attr);
 }
 
 /* Replies: done, or fail. */
@@ -56,7 +56,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
                         const char *value, size_t size, int flags)
 {
     struct who who = reply_who(req);
-    int rc = node_setxattr(reply_vault(req), &who, ino, view_text(name),
+    int rc = node_setxattr(reply_vault_writing(req), &who, ino, view_text(name),
                            view_of(value, size), flags);
 
     if (rc == 0 && negotiate_get_raw()->kill_sgid_acl)
@@ -69,7 +69,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     struct who who = reply_who(req);
 
-    reply_result(req, node_removexattr(reply_vault(req), &who, ino, view_text(name)));
+    reply_result(req, node_removexattr(reply_vault_writing(req), &who, ino, view_text(name)));
 }
 
 void ops_xattrs_register(struct fuse_lowlevel_ops *ops)

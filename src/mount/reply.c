@@ -25,6 +25,15 @@ struct vault *reply_vault(fuse_req_t req)
     return reply_mountpoint(req)->vault;
 }
 
+struct vault *reply_vault_writing(fuse_req_t req)
+{
+    struct vault *v = reply_vault(req);
+
+    if (vault_begin_writing(v))
+        log_info("remounted_writable");
+    return v;
+}
+
 struct who reply_who(fuse_req_t req)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);

@@ -10,6 +10,8 @@
 
 struct mountpoint *reply_mountpoint(fuse_req_t req);
 struct vault *reply_vault(fuse_req_t req);
+/* For requests that change something (vault_begin_writing). */
+struct vault *reply_vault_writing(fuse_req_t req);
 struct who reply_who(fuse_req_t req);
 
 void reply_fail(fuse_req_t req, int rc); /* rc < 0 */

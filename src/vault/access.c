@@ -171,7 +171,7 @@ static void box_for_owner(struct vault *v, struct identity *id, const struct id1
     scoped(writer_fini) struct writer box = { 0 };
 
     writer_init(&box);
-    if (v->opts.is_read_only || session_box_keys(id, file, keys->keys, keys->count, &box) < 0)
+    if (vault_is_read_only(v) || session_box_keys(id, file, keys->keys, keys->count, &box) < 0)
         return;
     ignored(nsdb_header_set_box(v->db, file, &id->user, writer_done(&box))); /* a cache */
 }
@@ -286,7 +286,7 @@ int access_right(struct vault *v, const struct who *who, const struct id16 *clas
             access_denied(v, who, class_id, rc);
         return rc;
     }
-    if ((mode & ACCESS_WRITE) && v->opts.is_read_only)
+    if ((mode & ACCESS_WRITE) && vault_is_read_only(v))
         return -EROFS;
     *out_session = s;
     *out_key = k;

@@ -84,7 +84,6 @@ const struct config *vault_get_config(struct vault *v);
 const struct vault_upcalls *vault_get_upcalls(struct vault *v);
 const uint8_t *vault_get_device_key(struct vault *v); /* 32 bytes, arena */
 const struct id16 *vault_get_host(struct vault *v);
-bool vault_is_read_only(struct vault *v);
 /*
  * Signs a seal op by the identity `writer` (must be logged in: PHR_E_LOCKED) and stores it in the
  * outbox in the caller's transaction, to be sent once outbox_release says that its objects are stored.

@@ -18,7 +18,7 @@ int names_begin(struct names_tx *tx, struct vault *v, const struct who *who, str
 {
     *tx = (struct names_tx){ .v = v, .session = s, .key = k, .who = who };
     writer_init(&tx->bodies);
-    if (v->opts.is_read_only)
+    if (vault_is_read_only(v))
         return -EROFS;
     return nsdb_begin(v->db);
 }

@@ -297,7 +297,7 @@ int node_setattr(struct vault *v, const struct who *who, uint64_t nodeid,
     struct setattr_try t = { .v = v, .who = who, .change = change };
     int rc = 0;
 
-    if (v->opts.is_read_only)
+    if (vault_is_read_only(v))
         return -EROFS;
     if (change->set & NODE_SET_SIZE)
         rc = set_size(v, who, nodeid, change, w);

@@ -241,7 +241,7 @@ int node_setxattr(struct vault *v, const struct who *who, uint64_t nodeid, struc
 
     if (rc < 0)
         return rc;
-    if (v->opts.is_read_only)
+    if (vault_is_read_only(v))
         return -EROFS;
     if (value.n > XATTR_VALUE_BYTES_MAX)
         return -E2BIG;
@@ -259,7 +259,7 @@ int node_removexattr(struct vault *v, const struct who *who, uint64_t nodeid, st
 
     if (rc < 0)
         return rc;
-    if (v->opts.is_read_only)
+    if (vault_is_read_only(v))
         return -EROFS;
     nsdb_lock(v->db);
     rc = change_locked(v, who, nodeid, name, view_of(NULL, 0), XATTR_REPLACE);

@@ -90,7 +90,7 @@ char *vault_dup_status(struct vault *v, uint32_t uid)
     ignored(backlog_of(v, &b)); /* zeros where the database does not answer */
     jsontext_f(&out, "{\"mount\":{\"ownership\":\"%s\",\"read_only\":%s,\"phrd\":%s,",
            v->opts.ownership == VAULT_OWNERSHIP_GRANTS ? "grants" : "stored",
-           v->opts.is_read_only ? "true" : "false",
+           vault_is_read_only(v) ? "true" : "false",
            v->link && link_is_up(v->link) ? "true" : "false");
     writer_text(&out, "\"host\":");
     jsontext_id(&out, &v->host);

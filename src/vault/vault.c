@@ -72,7 +72,15 @@ const struct id16 *vault_get_host(struct vault *v)
 
 bool vault_is_read_only(struct vault *v)
 {
-    return v->opts.is_read_only;
+    return atomic_load_explicit(&v->is_read_only, memory_order_relaxed);
+}
+
+bool vault_begin_writing(struct vault *v)
+{
+    if (!vault_is_read_only(v) || !atomic_exchange(&v->is_read_only, false))
+        return false;
+    contents_kick(v->contents);
+    return true;
 }
 
 /* ---- opening ---- */
@@ -281,6 +289,7 @@ int vault_open(const struct vault_opts *opts, struct vault **out_vault)
     if (!v)
         return -ENOMEM;
     v->opts = *opts;
+    atomic_init(&v->is_read_only, opts->is_read_only);
     v->dir_fd = -1;
     v->lock_fd = -1;
     pthread_mutex_init(&v->access_lock, NULL);

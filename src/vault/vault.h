@@ -35,13 +35,20 @@ struct vault_opts {
     const struct config *config;
     enum vault_ownership ownership;
     struct vault_upcalls upcalls;
-    bool is_read_only;
+    bool is_read_only; /* until vault_begin_writing */
 };
 /*
  * Opens PHR_HOME/vault (made when missing, flock waits at most 30 s: PHR_E_BUSY), recovers,
  * starts the threads (link to phrd, syncer, sealer, checkpointer).
  */
 int vault_open(const struct vault_opts *opts, struct vault **out_vault) PHR_MUST_CHECK;
+/*
+ * A request of the kernel that changes something. The kernel refuses these itself on a mount that
+ * is read-only; so one that was mounted so has been remounted, and what runs beside requests
+ * (sealing, eviction, repair) begins. Any thread.
+ */
+bool vault_begin_writing(struct vault *v); /* true: it was read-only until now */
+bool vault_is_read_only(struct vault *v);
 /* Local durability, never the network. */
 void vault_close(struct vault *v);
 

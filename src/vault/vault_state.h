@@ -6,6 +6,7 @@
 #define PHR_VAULT_VAULT_STATE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "ipc/caller.h"
 #include "ledger/verify.h"
@@ -25,6 +26,7 @@ struct nodecache;
 
 struct vault {
     struct vault_opts opts; /* fixed; config is the caller's */
+    atomic_bool is_read_only;
     char home[PATH_MAX];
     int dir_fd;  /* vault/ */
     int lock_fd; /* vault/lock, flocked */

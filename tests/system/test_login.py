@@ -244,6 +244,23 @@ def test_revocation_bites(w):
     fails(errno.EACCES, as_uid, WILSON, os.stat, w.labs / "e.txt")  # from what her look left behind
 
 
+def test_read_only_until_remounted(w):
+    as_uid(ALICE, put, w.notes / "before", "b")
+    w.realm.umount()
+    w.realm.mount("allow_other,ro")
+    w.login("alice", ALICE)
+    w.login("dr.wilson", WILSON)
+    same(as_uid(ALICE, get, w.notes / "before"), repr("b"))
+    fails(errno.EROFS, as_uid, ALICE, put, w.notes / "after", "a")
+    harness.run(["mount", "-i", "-o", "remount,rw", str(w.mount_dir)])
+    as_uid(ALICE, put, w.notes / "after", "a")
+    w.realm.phr("sync", "--wait", "--mount", w.mount_dir)  # sealing runs as well
+    harness.run(["mount", "-i", "-o", "remount,ro", str(w.mount_dir)])
+    fails(errno.EROFS, as_uid, ALICE, os.unlink, w.notes / "after")
+    harness.run(["mount", "-i", "-o", "remount,rw", str(w.mount_dir)])
+    as_uid(ALICE, os.unlink, w.notes / "after")
+
+
 def main():
     opts = harness.arguments(__doc__.splitlines()[0]).parse_args()
     try:

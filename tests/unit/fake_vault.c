@@ -231,6 +231,14 @@ const struct id16 *vault_get_host(struct vault *v)
     return &v->host;
 }
 
+bool vault_begin_writing(struct vault *v)
+{
+    bool was = v->is_read_only;
+
+    v->is_read_only = false;
+    return was;
+}
+
 bool vault_is_read_only(struct vault *v)
 {
     return v->is_read_only;
