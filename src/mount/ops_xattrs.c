@@ -1,5 +1,7 @@
 #include "mount/ops.h"
 
+#include <string.h>
+
 #include "mount/negotiate.h"
 #include "mount/reply.h"
 
@@ -59,7 +61,9 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
     int rc = node_setxattr(reply_vault_writing(req), &who, ino, view_text(name),
                            view_of(value, size), flags);
 
-    if (rc == 0 && negotiate_get_raw()->kill_sgid_acl)
+    /* The kernel judges default ACLs as well, but they have no say in the mode. */
+    if (rc == 0 && negotiate_get_raw()->kill_sgid_acl &&
+        strcmp(name, "system.posix_acl_access") == 0)
         rc = drop_set_gid(req, ino);
     reply_result(req, rc);
 }

@@ -153,6 +153,19 @@ static void acls_modes(void)
         TRY(setfacl("-m u:4712:rx f")); /* an owner outside the group does not */
     }
     twin_show("f");
+    TRY(mkdir("d", 0755));
+    TRY(chown("d", USER_A, GROUP_B));
+    TRY(chmod("d", 02755));
+    AS(USER_A, GROUP_A)
+    {
+        TRY(setfacl("-d -m u:4712:rx d")); /* a default ACL takes nothing away */
+    }
+    twin_show("d");
+    AS(USER_A, GROUP_A)
+    {
+        TRY(setfacl("-m u:4712:rx d"));
+    }
+    twin_show("d");
     MOVES("f", setfacl("-m u:4713:r f"));
     MOVES("f", setfacl("-b f"));
 }
