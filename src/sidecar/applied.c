@@ -17,6 +17,7 @@ struct host {
     struct progress *progress;
     size_t count;
     size_t room;
+    size_t oldest; /* once all places are taken */
 };
 
 struct applied {
@@ -134,8 +135,11 @@ int applied_set(struct applied *a, const struct id16 *host, const struct id16 *p
             h->progress[i].seq = seq;
         return 0;
     }
-    if (h->count == APPLIED_PATIENTS_MAX)
-        return PHR_E_LIMIT;
+    if (h->count == APPLIED_PATIENTS_MAX) { /* APPLIED-4 */
+        h->progress[h->oldest] = (struct progress){ *patient, seq };
+        h->oldest = (h->oldest + 1) % APPLIED_PATIENTS_MAX;
+        return 0;
+    }
     if (h->count == h->room) {
         size_t room = h->room ? h->room * 2 : 16;
         struct progress *more = reallocarray(h->progress, room, sizeof *more);

@@ -7,6 +7,8 @@
  *           long as it is connected, that is now; afterwards, when it was last connected.
  * APPLIED-2 A host that is away and past that time is forgotten: it holds nothing.
  * APPLIED-3 A host that comes back keeps what it had applied; it says so again anyway.
+ * APPLIED-4 Of each host the patients it spoke of last are remembered. A mount that is asked again
+ *           (MSG_LEDGER_CHANGED, when somebody waits) says again what was forgotten.
  */
 #ifndef PHR_SIDECAR_APPLIED_H
 #define PHR_SIDECAR_APPLIED_H
@@ -15,7 +17,7 @@
 #include "phr/err.h"
 #include "phr/types.h"
 
-enum { APPLIED_HOSTS_MAX = 1024, APPLIED_PATIENTS_MAX = 65536 };
+enum { APPLIED_HOSTS_MAX = 1024, APPLIED_PATIENTS_MAX = 1024 };
 
 struct applied;
 int applied_new(struct applied **out_applied) PHR_MUST_CHECK;

@@ -86,6 +86,25 @@ TEST(applied__coming_back_on_a_new_connection_is_no_leaving)
     CHECK(applied_is_done(a, &patient, 6, 305000));
 }
 
+TEST(applied__forgets_the_oldest_patients_until_they_are_told_again)
+{
+    scoped(applied_free) struct applied *a = new_applied();
+    struct id16 many = { { 9 } };
+    UNUSED_STATE;
+
+    CHECK_EQ(applied_join(a, &host_a, 1, 300, 1000), 0);
+    CHECK_EQ(applied_set(a, &host_a, &patient, 5), 0);
+    for (uint32_t i = 0; i < 2 * APPLIED_PATIENTS_MAX - 1; i++) {
+        memcpy(many.b + 4, &i, sizeof i);
+        CHECK_EQ(applied_set(a, &host_a, &many, 7), 0);
+    }
+    CHECK(applied_is_done(a, &many, 7, 1000));
+    CHECK(!applied_is_done(a, &patient, 5, 1000));
+    CHECK_EQ(applied_set(a, &host_a, &patient, 5), 0);
+    CHECK(applied_is_done(a, &patient, 5, 1000));
+    CHECK(applied_is_done(a, &many, 7, 1000));
+}
+
 TEST(applied__remembers_from_before_a_restart_and_refuses_strangers)
 {
     scoped(applied_free) struct applied *a = new_applied();
@@ -113,6 +132,7 @@ int main(void)
         UNIT(applied__a_mount_that_went_away_counts_until_its_lease_ends),
         UNIT(applied__a_connected_mount_is_cut_off_a_lease_after_the_question),
         UNIT(applied__coming_back_on_a_new_connection_is_no_leaving),
+        UNIT(applied__forgets_the_oldest_patients_until_they_are_told_again),
         UNIT(applied__remembers_from_before_a_restart_and_refuses_strangers),
     };
 
