@@ -100,6 +100,7 @@ int node_purge(struct vault *v, uint64_t nodeid) PHR_MUST_CHECK;
  */
 int retire_node(struct vault *v, uint64_t nodeid, bool keeps_changes, uint64_t *out_nodeid) PHR_MUST_CHECK;
 /* From the worker, names lock not held: conflict copies whose writer is logged in. */
+/* Waits for the store where bytes have to be fetched. */
 void retire_copy_conflicts(struct vault *v);
 /* NAME (conflict HOST DATE TIME).EXT, cut to fit; attempt > 0 adds a number. */
 void retire_conflict_name(struct dentry *d, unsigned attempt);

@@ -18,8 +18,9 @@
 #include "vault/file.h"
 #include "vault/names.h"
 #include "vault/notify.h"
+#include "vault/worker.h"
 
-enum { COPY_BYTES = 1024 * 1024, COPY_WAIT_S = 30 };
+enum { COPY_BYTES = 1024 * 1024 };
 
 void retire_conflict_name(struct dentry *d, unsigned attempt)
 {
@@ -272,7 +273,7 @@ void retire_copy_conflicts(struct vault *v)
     struct copy c = { 0 };
     uint64_t after = 0;
 
-    while (nsdb_conflict_next(v->db, after, &c.row) == 0) {
+    while (!worker_is_stopping(v) && nsdb_conflict_next(v->db, after, &c.row) == 0) {
         int rc;
 
         after = c.row.nodeid;

@@ -8,6 +8,7 @@
  *
  * WORKER-1  It alone applies entries and pushes ops, so no op is in flight while a rebase runs.
  * WORKER-2  Each call has a deadline; a call that fails is tried again after a pause.
+ * WORKER-3  Nothing here waits for the store but a snapshot: revocations must not wait for it.
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -89,6 +90,8 @@ void worker_close(struct worker *w)
     worker_stop(w);
     if (w->has_thread)
         pthread_join(w->thread, NULL);
+    if (w->has_copier)
+        pthread_join(w->copier, NULL);
     following_fini(&w->following);
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->wake);
@@ -108,6 +111,16 @@ void worker_on_up(struct vault *v)
     w->is_fresh = false;
     pthread_cond_broadcast(&w->wake);
     pthread_mutex_unlock(&w->lock);
+}
+
+bool worker_is_stopping(struct vault *v)
+{
+    bool is_stopping;
+
+    pthread_mutex_lock(&v->worker->lock);
+    is_stopping = v->worker->is_stopping;
+    pthread_mutex_unlock(&v->worker->lock);
+    return is_stopping;
 }
 
 static void set_flag(struct vault *v, bool *flag)
@@ -631,6 +644,28 @@ static void online_round(struct worker *w, bool push)
         w->audit_pause_ms = clock_boottime_ms() + PAUSE_MS;
 }
 
+static void *copier_main(void *arg)
+{
+    struct worker *w = arg;
+
+    retire_copy_conflicts(w->v);
+    atomic_store(&w->is_copied, true);
+    return NULL;
+}
+
+static void copy_conflicts(struct worker *w)
+{
+    struct conflict_row row;
+
+    if (w->has_copier && !atomic_load(&w->is_copied))
+        return;
+    if (w->has_copier)
+        pthread_join(w->copier, NULL);
+    atomic_store(&w->is_copied, false);
+    w->has_copier = nsdb_conflict_next(w->v->db, 0, &row) == 0 &&
+                    pthread_create(&w->copier, NULL, copier_main, w) == 0;
+}
+
 static void tick(struct worker *w)
 {
     uint64_t now = clock_boottime_ms();
@@ -643,7 +678,7 @@ static void tick(struct worker *w)
     if (now - w->sign_ms >= HOLD_MS) {
         w->sign_ms = now;
         sign_attributes(w->v);
-        retire_copy_conflicts(w->v);
+        copy_conflicts(w);
     }
 }
 

@@ -11,6 +11,7 @@ int worker_open(struct vault *v, struct worker **out_worker) PHR_MUST_CHECK;
 void worker_close(struct worker *w); /* NULL is fine; before link_close */
 /* Asks it to end; worker_close waits. Between them link_close answers what it waits for. */
 void worker_stop(struct worker *w);
+bool worker_is_stopping(struct vault *v);
 /* Waits until a round has ended, at most timeout_ms. */
 void worker_wait_round(struct vault *v, uint32_t timeout_ms);
 /* From the link's callbacks. */

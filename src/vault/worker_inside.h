@@ -3,6 +3,7 @@
 #define PHR_VAULT_WORKER_INSIDE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "vault/worker.h"
 
@@ -47,6 +48,9 @@ struct worker {
     bool wants_settle;    /* lock */
     bool is_fresh;        /* lock: all that concerns who logged in was fetched since the link came up */
     struct following following; /* lock */
+    pthread_t copier;     /* worker: conflict copies, which may wait for the store (WORKER-3) */
+    bool has_copier;      /* worker */
+    atomic_bool is_copied; /* the copier is about to end */
     bool owes_redo;       /* worker: a rebase may have ended half-way */
     uint64_t tick_ms;     /* worker */
     uint64_t sign_ms;     /* worker */
