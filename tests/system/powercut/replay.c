@@ -65,7 +65,7 @@ static void set_other_boot(const char *scratch)
     fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     if (fd < 0 || write(fd, id, sizeof id - 1) < 0 || close(fd) < 0)
         die(path, -errno);
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
         mount(path, "/proc/sys/kernel/random/boot_id", NULL, MS_BIND, NULL) < 0)
         die("boot id", -errno);
 }

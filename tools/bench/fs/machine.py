@@ -158,7 +158,7 @@ def enter_own_mounts():
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNS) != 0:
         raise Failed(f"unshare: {os.strerror(ctypes.get_errno())}")
-    command(["mount", "--make-rprivate", "/"])
+    command(["mount", "--make-rslave", "/"])
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
         lines = [line.split() for line in mounts]
     for fields in reversed(lines):
