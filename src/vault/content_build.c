@@ -374,9 +374,7 @@ int building_flush(struct content *ct, struct seg *seg)
     b->rising++;
     b->flushed_blocks = layout_blocks(seg->plaintext_len);
     b->is_dirty = false;
-    if (b->flushed_blocks == SEG_BLOCKS) { /* full: nothing more comes here */
-        container_sync_start(ct->cs->store, seg->loc.container, 0, 0);
+    if (b->flushed_blocks == SEG_BLOCKS) /* full: nothing more comes here */
         building_free(ct, seg);
-    }
     return 0;
 }

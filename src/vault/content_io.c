@@ -246,6 +246,7 @@ static int close_full(struct content *ct, struct seg *seg)
         seg->plaintext_len < SEG_BYTES)
         return 0;
     ct->needs_row = true;
+    ct->filled = seg->loc.container; /* leave_changed starts it to the disk */
     return building_flush(ct, seg);
 }
 

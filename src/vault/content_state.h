@@ -123,6 +123,7 @@ struct content {
     uint64_t *touched;       /* containers to fdatasync */
     size_t touched_count;
     size_t touched_room;
+    uint64_t filled;         /* container that became full; its bytes may start to the disk */
     struct loc *dropped;     /* what cur no longer names; len 0: whole containers */
     size_t dropped_count;
     size_t dropped_room;
@@ -189,6 +190,7 @@ struct contents {
     pthread_cond_t wake;
     bool is_stopping; /* wake_lock */
     bool is_swept;    /* wake_lock */
+    _Atomic uint64_t filled_bytes; /* of full segments since the last pass */
     bool has_syncer;
     pthread_t syncer;
     struct sealer *sealer;
@@ -372,6 +374,8 @@ int content_flush(struct content *ct, bool for_row) PHR_MUST_CHECK; /* lock for 
 int content_fsync(struct content *ct) PHR_MUST_CHECK; /* no lock */
 /* content_events.c: audit events of this mount are on disk (P2). */
 int content_sync_events(struct vault *v) PHR_MUST_CHECK;
+/* A segment is full. Its bytes start to the disk; after some of them a pass comes early. */
+void contents_sync_ahead(struct contents *cs, uint64_t container);
 void contents_sync_pass(struct contents *cs);
 int contents_syncer_start(struct contents *cs) PHR_MUST_CHECK;
 void contents_syncer_stop(struct contents *cs);

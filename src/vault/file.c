@@ -199,13 +199,17 @@ static int leave_changed(struct content *ct, struct access *a, int rc)
 {
     bool is_much = ct->dirt_bytes >= SEAL_DIRT_BYTES;
     uint64_t due_ms = is_much ? much_due_ms(ct) : 0;
+    uint64_t filled = ct->filled;
 
     pthread_mutex_lock(&ct->attr_lock);
     ct->writer = *access_get_user(a);
     pthread_mutex_unlock(&ct->attr_lock);
     if (ct->is_loaded)
         content_attr_changed(ct);
+    ct->filled = 0;
     pthread_rwlock_unlock(&ct->lock);
+    if (filled)
+        contents_sync_ahead(ct->cs, filled); /* a busy disk is waited for: without the lock */
     if (is_much)
         sealer_note(ct->cs->sealer, ct->nodeid, due_ms);
     return rc;

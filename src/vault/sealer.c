@@ -202,6 +202,17 @@ static void note_again(struct sealer *s, uint64_t nodeid, int rc)
     }
 }
 
+static void finish(struct sealer *s, struct prepared *p, int rc)
+{
+    uint64_t nodeid = p->ct->nodeid;
+
+    if (rc < 0) {
+        prepared_discard(p);
+        note_again(s, nodeid, rc);
+    }
+    prepared_fini(p);
+}
+
 static bool is_together(const struct prepared *a, const struct prepared *b)
 {
     return memcmp(a->writer.b, b->writer.b, sizeof a->writer.b) == 0 &&
@@ -225,17 +236,27 @@ static void commit_all(struct sealer *s, struct prepared *files, size_t count)
             done[j] = true;
         }
         ignored(sealer_commit(s, group, n)); /* each file's rc says the same */
-        for (size_t j = 0; j < n; j++) {
-            uint64_t nodeid = group[j]->ct->nodeid;
-            int rc = group[j]->rc;
-
-            if (rc < 0) {
-                prepared_discard(group[j]);
-                note_again(s, nodeid, rc);
-            }
-            prepared_fini(group[j]);
-        }
+        for (size_t j = 0; j < n; j++)
+            finish(s, group[j], group[j]->rc);
     }
+}
+
+/* All at once; where that fails, each alone tells which. How many are left. */
+static size_t sync_all(struct sealer *s, struct prepared *files, size_t count)
+{
+    size_t kept = 0;
+
+    if (prepared_sync(files, count) == 0)
+        return count;
+    for (size_t i = 0; i < count; i++) {
+        int rc = prepared_sync(&files[i], 1);
+
+        if (rc < 0)
+            finish(s, &files[i], rc);
+        else
+            files[kept++] = files[i];
+    }
+    return kept;
 }
 
 static bool is_stopping(struct sealer *s)
@@ -264,7 +285,7 @@ static bool seal_batch(struct sealer *s, bool is_forced)
             count++;
     }
     if (count > 0)
-        commit_all(s, files, count);
+        commit_all(s, files, sync_all(s, files, count));
     return n > 0;
 }
 

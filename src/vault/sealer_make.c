@@ -10,7 +10,8 @@
  * MAKE-3  Anything else is read block by block, every block verified, and written under a fresh
  *         salt to a new container. An in-place merge would save the copy and cost the proof that
  *         a torn merge can be undone; a segment is 4 MiB at most.
- * MAKE-4  Everything an entry names is fdatasynced before the row that names it is committed.
+ * MAKE-4  Everything an entry names is fdatasynced before the row that names it is committed;
+ *         files that are sealed together, whose bytes are often in one pack, at once.
  */
 #include <string.h>
 
@@ -210,7 +211,7 @@ int prepared_hash(struct prepared *p, struct seg *seg)
     struct digest_stream *d = digest_stream_new();
     uint8_t *scratch = contents_scratch_take(p->ct->cs);
     uint64_t at = 0;
-    int rc = scratch ? container_sync(p->ct->cs->store, seg->loc.container) : -ENOMEM;
+    int rc = scratch ? 0 : -ENOMEM;
 
     while (rc == 0 && at < seg->loc.len) {
         size_t n = seg->loc.len - at < SCRATCH_BYTES ? (size_t)(seg->loc.len - at)
@@ -353,7 +354,6 @@ static int put_manifest(struct prepared *p, struct view bytes)
 static int make_manifest(struct prepared *p)
 {
     scoped(writer_fini) struct writer w;
-    int rc;
 
     writer_init(&w);
     for (size_t i = 0; i < p->seg_count; i++) {
@@ -371,8 +371,31 @@ static int make_manifest(struct prepared *p)
     if (w.n == 0)
         return 0; /* no object, id zero */
     p->manifest_object = digest_sha256(writer_done(&w));
-    rc = put_manifest(p, writer_done(&w));
-    if (rc == 0)
-        rc = container_sync(p->ct->cs->store, p->manifest_container);
-    return rc;
+    return put_manifest(p, writer_done(&w));
+}
+
+/* ---- MAKE-4 ---- */
+
+int prepared_sync(const struct prepared *files, size_t count)
+{
+    scoped(free) uint64_t *ids = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++)
+        n += files[i].seg_count + 1;
+    ids = calloc(n + 1, sizeof *ids);
+    if (!ids)
+        return -ENOMEM;
+    n = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct prepared *p = &files[i];
+
+        for (size_t k = 0; k < p->seg_count; k++)
+            if (p->segs[k].is_new_object)
+                ids[n++] = container_file(p->segs[k].seg.loc.container);
+        if (p->manifest_container)
+            ids[n++] = container_file(p->manifest_container);
+    }
+    return n > 0 ? contents_sync_disk(files[0].ct->cs, ids, contents_sort_ids(ids, n), false)
+                 : 0;
 }

@@ -11,7 +11,7 @@
 #include "vault/sealer_state.h"
 
 static void on_answer(void *user, int status, struct view payload);
-static void settle_answer(struct sealer *s, struct offer *o);
+static void settle_answer(struct sealer *s, struct offer *o, bool is_confirmed);
 
 int offer_add(struct sealer *s, const struct object_row *row)
 {
@@ -147,16 +147,54 @@ static void give_back(struct sealer *s, struct offer *o, uint64_t retry_ms)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* In a transaction. */
+static int confirm(struct sealer *s, const struct object_row *row)
+{
+    uint32_t left = 0;
+    int rc = nsdb_object_delete(s->cs->db, &row->object_id, row->op_rowid);
+
+    if (rc == 0)
+        rc = nsdb_object_count(s->cs->db, row->op_rowid, &left);
+    if (rc == 0 && left == 0)
+        rc = outbox_release(s->cs->v, row->op_rowid);
+    return rc;
+}
+
+/* What was stored, until `end`, in one transaction. */
+static int confirm_all(struct sealer *s, const struct offer *list, const struct offer *end)
+{
+    int rc = nsdb_begin(s->cs->db);
+
+    if (rc < 0)
+        return rc;
+    for (; rc == 0 && list != end; list = list->next)
+        if (list->status == 0)
+            rc = confirm(s, &list->row);
+    if (rc < 0) {
+        nsdb_rollback(s->cs->db);
+        return rc;
+    }
+    return nsdb_commit(s->cs->db);
+}
+
+static void settle_answers(struct sealer *s, struct offer *list)
+{
+    bool is_confirmed = list && confirm_all(s, list, NULL) == 0;
+
+    while (list) {
+        struct offer *o = list;
+
+        list = o->next;
+        settle_answer(s, o, is_confirmed);
+        free(o);
+    }
+}
+
 void offer_run(struct sealer *s)
 {
     struct offer *o;
 
-    for (struct offer *list = take_done(s); list;) {
-        o = list;
-        list = o->next;
-        settle_answer(s, o);
-        free(o);
-    }
+    settle_answers(s, take_done(s));
     while ((o = take_next(s)) != NULL) {
         int rc = send_offer(s, o);
 
@@ -175,31 +213,13 @@ void offer_run(struct sealer *s)
     }
 }
 
-static int confirm(struct sealer *s, const struct object_row *row)
-{
-    uint32_t left = 0;
-    int rc = nsdb_begin(s->cs->db);
-
-    if (rc < 0)
-        return rc;
-    rc = nsdb_object_delete(s->cs->db, &row->object_id, row->op_rowid);
-    if (rc == 0)
-        rc = nsdb_object_count(s->cs->db, row->op_rowid, &left);
-    if (rc == 0 && left == 0)
-        rc = outbox_release(s->cs->v, row->op_rowid);
-    if (rc < 0) {
-        nsdb_rollback(s->cs->db);
-        return rc;
-    }
-    return nsdb_commit(s->cs->db);
-}
-
-static void settle_answer(struct sealer *s, struct offer *o)
+/* Not confirmed with the others: alone. */
+static void settle_answer(struct sealer *s, struct offer *o, bool is_confirmed)
 {
     int rc = o->status;
 
-    if (rc == 0)
-        rc = confirm(s, &o->row);
+    if (rc == 0 && !is_confirmed)
+        rc = confirm_all(s, o, o->next);
     if (rc == 0) {
         /* A manifest, or a segment that the file no longer has: freed if no row names it. */
         contents_free_later(s->cs, o->row.nodeid, o->row.container);

@@ -76,6 +76,8 @@ struct sealer {
 
 /* sealer_make.c, the sealer's thread. Freezes the file and makes the objects. */
 int sealer_prepare(struct sealer *s, uint64_t nodeid, bool is_forced, struct prepared *out) PHR_MUST_CHECK;
+/* The bytes of all of them to the disk. */
+int prepared_sync(const struct prepared *files, size_t count) PHR_MUST_CHECK;
 void prepared_fini(struct prepared *p); /* gives the reference back */
 /* What was made for nothing. */
 void prepared_discard(struct prepared *p);
@@ -83,7 +85,7 @@ void prepared_discard(struct prepared *p);
 /* A content lock held, any: still the file of the snapshot? */
 bool prepared_is_same(const struct prepared *p);
 int prepared_add(struct prepared *p, const struct sealed_seg *g) PHR_MUST_CHECK;
-/* Syncs the object as it lies on disk and hashes it: object_id, is_sealed. */
+/* Hashes the object as it lies on disk: object_id, is_sealed. */
 int prepared_hash(struct prepared *p, struct seg *seg) PHR_MUST_CHECK;
 /* sealer_rewrite.c; old may be NULL. */
 int sealer_rewrite(struct prepared *p, uint64_t index, const struct seg *old) PHR_MUST_CHECK;
