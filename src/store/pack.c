@@ -6,6 +6,7 @@
  *         where it begins and its pages, so whoever keeps ids need not know about packs.
  * PACK-2  Pages are given out once, rising, and written once (STORE-3). A pack of an earlier run
  *         takes nothing more. Freed pages are punched and never given out again.
+ *         Zeros ahead lie behind all that was given out, so they are under nothing.
  * PACK-3  A pack goes when it is of an earlier run, has not a single block and the file system
  *         knows of no data in it. In its own run somebody may be about to write there.
  */
@@ -26,7 +27,9 @@ enum { PAGES_SHIFT = 2, PAGE_SHIFT = 10, NUMBER_SHIFT = 26 };
 enum {
     PACK_PAGE_BYTES = 4096,
     PACK_PAGES = 1 << (NUMBER_SHIFT - PAGE_SHIFT), /* 256 MiB */
-    PACK_OBJECT_PAGES_MAX = (1 << (PAGE_SHIFT - PAGES_SHIFT)) - 1
+    PACK_OBJECT_PAGES_MAX = (1 << (PAGE_SHIFT - PAGES_SHIFT)) - 1,
+    AHEAD_PAGES = 128,   /* zeros behind what was given out */
+    AHEAD_PAGES_MIN = 16 /* fewer: more of them */
 };
 
 static_assert((uint64_t)PACK_PAGES * PACK_PAGE_BYTES == PACK_BYTES_MAX,
@@ -54,6 +57,36 @@ uint64_t pack_object_bytes(uint64_t id)
     return (id >> PAGES_SHIFT) % (PACK_OBJECT_PAGES_MAX + 1) * PACK_PAGE_BYTES;
 }
 
+/* pack_lock. */
+static void cut_ahead(struct store *s)
+{
+    if (s->pack && s->pack_zeroed > s->pack_page) /* space only */
+        ignored(container_truncate(s, s->pack, s->pack_page * PACK_PAGE_BYTES));
+    s->pack_zeroed = 0;
+}
+
+void pack_write_ahead(struct store *s)
+{
+    static const uint8_t zeros[AHEAD_PAGES * PACK_PAGE_BYTES];
+    scoped(unlock) pthread_mutex_t *held = lock(&s->pack_lock);
+    uint64_t from = s->pack_zeroed > s->pack_page ? s->pack_zeroed : s->pack_page;
+    uint64_t to = s->pack_page + AHEAD_PAGES;
+
+    if (s->pack == 0 || from - s->pack_page >= AHEAD_PAGES_MIN || to > PACK_PAGES)
+        return;
+    if (container_write(s, s->pack,
+                        (struct view){ zeros, (size_t)(to - from) * PACK_PAGE_BYTES },
+                        from * PACK_PAGE_BYTES) == 0)
+        s->pack_zeroed = to;
+}
+
+void pack_close(struct store *s)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&s->pack_lock);
+
+    cut_ahead(s);
+}
+
 /* The pages of a new object, in the pack of now or in a new one. */
 static int take_pages(struct store *s, uint64_t pages, uint64_t *out_id)
 {
@@ -61,6 +94,7 @@ static int take_pages(struct store *s, uint64_t pages, uint64_t *out_id)
     int rc = 0;
 
     if (s->pack == 0 || s->pack_page + pages > PACK_PAGES) {
+        cut_ahead(s);
         rc = container_create(s, CONTAINER_PACK, &s->pack);
         s->pack_page = 0;
     }

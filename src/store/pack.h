@@ -9,6 +9,12 @@ enum { PACK_OBJECT_BYTES_MAX = 255 * 4096, PACK_BYTES_MAX = 65536 * 4096 };
 /* A new object in one pwritev; v is used up. Written once, never again (STORE-3). */
 int pack_put(struct store *s, struct iovec *v, int count, uint64_t *out_id) PHR_MUST_CHECK;
 
+/* The next objects will be synced one by one: zeros where they will lie, so that a sync of them
+   need not wait for the journal of the file system below. A hint. */
+void pack_write_ahead(struct store *s);
+/* Zeros that were not needed go; nothing more is put. */
+void pack_close(struct store *s);
+
 /* Of the pack itself. */
 uint64_t pack_id(uint64_t number);
 uint64_t pack_number(uint64_t id);

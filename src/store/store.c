@@ -107,6 +107,7 @@ void store_close(struct store *s)
     pthread_mutex_unlock(&s->free_lock);
     if (s->has_thread)
         pthread_join(s->thread, NULL);
+    pack_close(s);
     for (size_t i = 0; i < STORE_FDS_MAX; i++)
         if (s->fds[i].id)
             close(s->fds[i].fd);

@@ -34,6 +34,7 @@ struct store {
     pthread_mutex_t pack_lock; /* before lock */
     uint64_t pack;      /* pack_lock: where small objects go; 0: none yet */
     uint64_t pack_page; /* pack_lock: its first page that was not given out */
+    uint64_t pack_zeroed; /* pack_lock: pages below are zeros or given out; 0: none was zeroed */
 
     pthread_mutex_t lock; /* leaf: nothing is called with it held but open, close, mkdir */
     uint64_t next;        /* lock */

@@ -10,6 +10,10 @@
  *        that was committed last, so a crash cuts what lies beyond it.
  * LOG-4  Upper levels win over lower ones and over segments. Only the uppermost grows; those
  *        below are being merged by the sealer and change no more (S-1).
+ * LOG-5  While syncs come close upon each other, zeros are written behind the last group, with it:
+ *        a sync that finds its bytes' place on disk writes them, and does not wait for the journal of
+ *        the file system below. No group begins with zeros, and a group that lies on some is whole
+ *        when each block of it opens (verify_from in content_recover.c), not by the file's size.
  */
 #include <string.h>
 
@@ -20,7 +24,13 @@
 #include "crypto/random.h"
 #include "vault/content_state.h"
 
-enum { GROUP_HEADER_BYTES_MAX = 4 * BLOCK_BYTES, CT_ROOM_FIRST = 4 * BLOCK_BYTES };
+enum {
+    GROUP_HEADER_BYTES_MAX = 4 * BLOCK_BYTES,
+    CT_ROOM_FIRST = 4 * BLOCK_BYTES,
+    AHEAD_PAGES = 64,     /* zeros behind a group, */
+    AHEAD_PAGES_MIN = 16, /* when there are fewer, */
+    AHEAD_BLOCKS_MAX = 32 /* and the group is short */
+};
 
 static int pending_start(struct level *l);
 static void pending_free(struct content *ct, struct level *l);
@@ -229,10 +239,21 @@ static void settle_slots(struct level *l, uint64_t first_page)
     }
 }
 
+/* LOG-5 */
+static bool wants_ahead(const struct content *ct, const struct level *l, uint64_t end_page)
+{
+    return ct->is_synced_often && l->groups > 0 &&
+           l->pending->data_count <= AHEAD_BLOCKS_MAX &&
+           l->zeroed_page < end_page + AHEAD_PAGES_MIN;
+}
+
 static int write_group(struct content *ct, struct level *l, struct view header)
 {
+    static const uint8_t zeros[AHEAD_PAGES * BLOCK_BYTES];
+    uint64_t end_page = l->end_page + header.n / BLOCK_BYTES + l->pending->data_count;
+    bool is_ahead = wants_ahead(ct, l, end_page);
     scoped(free) uint8_t *first = NULL;
-    struct iovec v[3];
+    struct iovec v[4];
     int n = 0;
     int rc;
 
@@ -255,8 +276,12 @@ static int write_group(struct content *ct, struct level *l, struct view header)
     if (l->pending->data_count > 0)
         v[n++] = (struct iovec){ l->pending->ct,
                                  (size_t)l->pending->data_count * BLOCK_BYTES };
+    if (is_ahead)
+        v[n++] = (struct iovec){ (void *)(uintptr_t)zeros, sizeof zeros };
     rc = container_write_parts(ct->cs->store, l->container, v, n,
                                l->groups == 0 ? 0 : l->end_page * BLOCK_BYTES);
+    if (rc == 0 && is_ahead)
+        l->zeroed_page = end_page + AHEAD_PAGES;
     return rc < 0 ? rc : content_touch(ct, l->container);
 }
 

@@ -75,6 +75,8 @@ static int put_object(struct content *ct, struct iovec *v, int count, size_t byt
 {
     int rc;
 
+    if (bytes <= PACK_OBJECT_BYTES_MAX && ct->is_synced_often)
+        pack_write_ahead(ct->cs->store);
     if (bytes <= PACK_OBJECT_BYTES_MAX)
         return pack_put(ct->cs->store, v, count, out_id);
     rc = container_create(ct->cs->store, CONTAINER_SEGMENT, out_id);

@@ -76,6 +76,7 @@ struct level {
     struct digest prev;   /* chain before the next group */
     uint64_t groups;
     uint64_t end_page;    /* where the next group goes */
+    uint64_t zeroed_page; /* pages from end_page to this one are zeros (LOG-5) */
     uint64_t records;
     struct block_map map;
     struct pending *pending; /* NULL: nothing waits */
@@ -114,6 +115,7 @@ struct content {
     bool has_dirty_row;      /* the row says DIRTY */
     _Atomic bool has_unsynced_row;   /* the WAL holds a transaction of this node that is not on disk */
     bool needs_row;          /* more changed than an overlay group can tell */
+    bool is_synced_often;    /* the flush of an fsync that soon followed another of some file */
     bool has_change;         /* since the last row */
     uint64_t committed_size; /* of the last row or group */
     uint64_t size;
@@ -162,6 +164,7 @@ struct contents {
     uint64_t first_number; /* containers of earlier runs are below */
     uint64_t evict_at;         /* pass_lock: node from which room is made next */
     _Atomic uint64_t evict_ms; /* last look */
+    _Atomic uint64_t fsync_ms; /* last fsync of any file */
 
     pthread_mutex_t lock; /* leaf: table and lists */
     struct content **buckets;

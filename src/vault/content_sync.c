@@ -18,7 +18,8 @@
 enum {
     SYNC_PERIOD_MS = 900,
     SYNC_AHEAD_BYTES = 32 * 1024 * 1024, /* of full segments: what an fsync then still waits for */
-    SYNC_FILES_AT_A_TIME = 64
+    SYNC_FILES_AT_A_TIME = 64,
+    SYNC_OFTEN_MS = 250 /* fsyncs so close upon each other are worth some zeros ahead */
 };
 
 struct sync_point { /* what one content wants on disk */
@@ -169,6 +170,8 @@ static void wait_for_syncer(struct content *ct)
 int content_fsync(struct content *ct)
 {
     scoped(unlock) pthread_mutex_t *held = lock(&ct->sync_lock);
+    uint64_t now_ms = content_now_ms();
+    bool is_often = now_ms - atomic_exchange(&ct->cs->fsync_ms, now_ms) <= SYNC_OFTEN_MS;
     struct sync_point p = { 0 };
     bool needs_wal = false;
     int rc;
@@ -179,7 +182,9 @@ int content_fsync(struct content *ct)
         wait_for_syncer(ct);
         pthread_rwlock_wrlock(&ct->lock);
     }
+    ct->is_synced_often = is_often;
     rc = ct->is_loaded ? content_flush(ct, false) : 0;
+    ct->is_synced_often = false;
     if (rc == 0)
         rc = point_take(ct, &p);
     needs_wal = ct->has_unsynced_row;

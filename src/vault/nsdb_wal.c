@@ -22,11 +22,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/cursor.h"
 
 enum {
     FRAME_HEADER_BYTES = 24,
-    HELD_BYTES_MAX = 120 * 1024 /* unix-excl takes up to 128 KiB less one in a call */
+    HELD_BYTES_MAX = 120 * 1024, /* unix-excl takes up to 128 KiB less one in a call */
+    AHEAD_BYTES = 1024 * 1024,   /* zeros behind the end */
+    AHEAD_BYTES_MIN = 64 * 1024, /* fewer: more of them */
+    AHEAD_SYNC_MS = 250,         /* syncs that come so close, */
+    AHEAD_SYNC_BYTES = 128 * 1024 /* with no more than this to write */
 };
 
 static const char vfs_name[] = "phr-names";
@@ -38,6 +43,10 @@ struct wal_file {
     size_t held_bytes;    /* lock */
     sqlite3_int64 at;     /* lock; where held begins */
     sqlite3_int64 read_at; /* lock; where the last read began */
+    sqlite3_int64 end;     /* lock; behind the last byte that was written to this file */
+    sqlite3_int64 size;    /* lock; of the file, zeros ahead included */
+    size_t unsynced;       /* lock; bytes since the last sync */
+    uint64_t synced_ms;    /* lock; when that was */
     bool wants_page;      /* lock; the last thing held is a frame's header */
     bool is_last;         /* lock; and the frame ends its transaction */
 };
@@ -85,13 +94,24 @@ static sqlite3_file *real_of(struct wal_file *w)
     return (sqlite3_file *)(void *)(w + 1);
 }
 
+/* lock held. */
+static int put(struct wal_file *w, const void *bytes, size_t n, sqlite3_int64 at)
+{
+    sqlite3_int64 end = at + (sqlite3_int64)n;
+
+    w->end = end > w->end ? end : w->end;
+    w->size = end > w->size ? end : w->size;
+    w->unsynced += n;
+    return real_of(w)->pMethods->xWrite(real_of(w), bytes, (int)n, at);
+}
+
 /* lock held. What could not be written is as if never asked for: the transaction fails. */
 static int send_held(struct wal_file *w)
 {
     int rc = SQLITE_OK;
 
     if (w->held_bytes > 0)
-        rc = real_of(w)->pMethods->xWrite(real_of(w), w->held, (int)w->held_bytes, w->at);
+        rc = put(w, w->held, w->held_bytes, w->at);
     w->held_bytes = 0;
     w->wants_page = false;
     return rc;
@@ -119,7 +139,7 @@ static int write_header(struct wal_file *w, const uint8_t *bytes, sqlite3_int64 
     if (w->read_at == at) { /* WAL-2: its frame was read to reckon its checksum anew */
         rc = send_held(w);
         if (rc == SQLITE_OK)
-            rc = real_of(w)->pMethods->xWrite(real_of(w), bytes, FRAME_HEADER_BYTES, at);
+            rc = put(w, bytes, FRAME_HEADER_BYTES, at);
         return rc;
     }
     if (!follows(w, at) || w->wants_page || w->held_bytes + FRAME_HEADER_BYTES > HELD_BYTES_MAX)
@@ -144,7 +164,7 @@ static int write_rest(struct wal_file *w, const void *bytes, size_t n, sqlite3_i
     }
     rc = send_held(w);
     if (rc == SQLITE_OK)
-        rc = real_of(w)->pMethods->xWrite(real_of(w), bytes, (int)n, at);
+        rc = put(w, bytes, n, at);
     return rc;
 }
 
@@ -180,7 +200,31 @@ static int wal_truncate(sqlite3_file *file, sqlite3_int64 size)
     int rc = send_held(w);
 
     (void)held;
-    return rc == SQLITE_OK ? real_of(w)->pMethods->xTruncate(real_of(w), size) : rc;
+    if (rc == SQLITE_OK)
+        rc = real_of(w)->pMethods->xTruncate(real_of(w), size);
+    if (rc == SQLITE_OK) {
+        w->end = size < w->end ? size : w->end;
+        w->size = size;
+    }
+    return rc;
+}
+
+/* lock held, nothing held back. A hint (WAL-3): what fails leaves the file as long as it is. */
+static void write_ahead(struct wal_file *w)
+{
+    static const uint8_t zeros[64 * 1024];
+    uint64_t now_ms = clock_boottime_ms();
+    bool is_often = now_ms - w->synced_ms <= AHEAD_SYNC_MS && w->unsynced <= AHEAD_SYNC_BYTES;
+
+    w->synced_ms = now_ms;
+    w->unsynced = 0;
+    if (!is_often || w->size - w->end >= AHEAD_BYTES_MIN)
+        return;
+    while (w->size < w->end + AHEAD_BYTES) {
+        if (real_of(w)->pMethods->xWrite(real_of(w), zeros, (int)sizeof zeros, w->size) != SQLITE_OK)
+            return;
+        w->size += (sqlite3_int64)sizeof zeros;
+    }
 }
 
 /* Not with the lock held: commits go on while the disk works. */
@@ -191,6 +235,8 @@ static int wal_sync(sqlite3_file *file, int flags)
 
     pthread_mutex_lock(&w->lock);
     rc = send_held(w);
+    if (rc == SQLITE_OK)
+        write_ahead(w);
     pthread_mutex_unlock(&w->lock);
     return rc == SQLITE_OK ? real_of(w)->pMethods->xSync(real_of(w), flags) : rc;
 }
@@ -282,6 +328,13 @@ static int wal_open(sqlite3_vfs *unused, const char *name, sqlite3_file *file, i
         free(w->held);
         return rc; /* without methods SQLite does not close it */
     }
+    rc = real_of(w)->pMethods->xFileSize(real_of(w), &w->size);
+    if (rc != SQLITE_OK) {
+        ignored(real_of(w)->pMethods->xClose(real_of(w))); /* the first reason counts */
+        free(w->held);
+        return rc;
+    }
+    w->end = w->size; /* frames of an earlier run, or zeros: not worth telling */
     pthread_mutex_init(&w->lock, NULL);
     w->file.pMethods = &wal_methods;
     return SQLITE_OK;
