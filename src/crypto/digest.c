@@ -7,7 +7,6 @@
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <pthread.h>
 #include <sodium.h>
@@ -17,10 +16,12 @@
 #include "base/checked.h"
 #include "base/scope.h"
 
+enum { HKDF_BYTES = 64 }; /* of one step: SHA-512 */
+
 struct digest_thread {
     EVP_MD_CTX *md;
-    EVP_MAC_CTX *mac;
-    EVP_KDF_CTX *kdf;
+    EVP_MAC_CTX *mac;    /* HMAC-SHA-256 */
+    EVP_MAC_CTX *mac512; /* HMAC-SHA-512, for HKDF */
 };
 
 struct digest_stream {
@@ -31,13 +32,11 @@ static pthread_once_t digest_once = PTHREAD_ONCE_INIT;
 static pthread_key_t digest_key;
 static EVP_MD *sha256; /* fetched once, then only read */
 static EVP_MAC *hmac;
-static EVP_KDF *hkdf;
 
 static void digest_setup(void);
 static void digest_thread_free(void *slot);
 static struct digest_thread *digest_thread_get(void);
-static OSSL_PARAM param_bytes(const char *key, struct view v);
-static OSSL_PARAM param_name(const char *key, const char *name);
+static EVP_MAC_CTX *mac_new(const char *digest);
 
 struct digest digest_sha256(struct view bytes)
 {
@@ -76,21 +75,43 @@ struct digest digest_labelled(const char *label, const struct digest *h)
     return d;
 }
 
-struct digest digest_hmac(struct view key, struct view bytes)
-{
-    static const uint8_t zero_key[32] = { 0 };
-    EVP_MAC_CTX *mac = digest_thread_get()->mac;
-    struct digest d;
-    size_t n = 0;
+static const uint8_t zero_key[32] = { 0 };
 
+static void mac_begin(EVP_MAC_CTX *mac, struct view key)
+{
     /* OpenSSL reads a NULL key as "keep the one before". */
     if (!key.p || key.n == 0)
         key = view_of(zero_key, 1); /* the same as an empty key: HMAC pads with zeros */
     INVARIANT(EVP_MAC_init(mac, key.p, key.n, NULL) == 1);
-    INVARIANT(EVP_MAC_update(mac, bytes.p, bytes.n) == 1);
-    INVARIANT(EVP_MAC_final(mac, d.b, &n, sizeof d.b) == 1 && n == sizeof d.b);
-    INVARIANT(EVP_MAC_init(mac, zero_key, sizeof zero_key, NULL) ==
-              1); /* forgets the key */
+}
+
+static void mac_add(EVP_MAC_CTX *mac, struct view bytes)
+{
+    if (bytes.n > 0)
+        INVARIANT(EVP_MAC_update(mac, bytes.p, bytes.n) == 1);
+}
+
+static void mac_finish(EVP_MAC_CTX *mac, struct span out)
+{
+    size_t n = 0;
+
+    INVARIANT(EVP_MAC_final(mac, out.p, &n, out.n) == 1 && n == out.n);
+}
+
+static void mac_forget(EVP_MAC_CTX *mac)
+{
+    INVARIANT(EVP_MAC_init(mac, zero_key, sizeof zero_key, NULL) == 1);
+}
+
+struct digest digest_hmac(struct view key, struct view bytes)
+{
+    EVP_MAC_CTX *mac = digest_thread_get()->mac;
+    struct digest d;
+
+    mac_begin(mac, key);
+    mac_add(mac, bytes);
+    mac_finish(mac, (struct span){ d.b, sizeof d.b });
+    mac_forget(mac);
     return d;
 }
 
@@ -128,20 +149,33 @@ void digest_stream_free(struct digest_stream *s)
     free(s);
 }
 
+/* RFC 5869 with SHA-512. OpenSSL's own fetches HMAC and SHA-512 by name for each step, which costs
+   several times what the steps do. */
 void digest_hkdf(struct view ikm, struct view salt, struct view info, struct span out)
 {
-    EVP_KDF_CTX *kdf = digest_thread_get()->kdf;
-    OSSL_PARAM params[] = {
-        param_name(OSSL_KDF_PARAM_DIGEST, "SHA512"),
-        param_bytes(OSSL_KDF_PARAM_KEY, ikm),
-        param_bytes(OSSL_KDF_PARAM_SALT, salt),
-        param_bytes(OSSL_KDF_PARAM_INFO, info),
-        OSSL_PARAM_construct_end(),
-    };
+    EVP_MAC_CTX *mac = digest_thread_get()->mac512;
+    uint8_t prk[HKDF_BYTES];
+    uint8_t block[HKDF_BYTES];
 
-    INVARIANT(out.n >= 1 && out.n <= 255 * 64);
-    INVARIANT(EVP_KDF_derive(kdf, out.p, out.n, params) == 1);
-    EVP_KDF_CTX_reset(kdf); /* cleanses its copies of ikm, salt and info */
+    INVARIANT(out.n >= 1 && out.n <= 255 * (size_t)HKDF_BYTES);
+    mac_begin(mac, salt);
+    mac_add(mac, ikm);
+    mac_finish(mac, (struct span){ prk, sizeof prk });
+    for (uint8_t i = 1; out.n > 0; i++) {
+        size_t n = out.n < sizeof block ? out.n : sizeof block;
+
+        mac_begin(mac, view_of(prk, sizeof prk));
+        if (i > 1)
+            mac_add(mac, view_of(block, sizeof block));
+        mac_add(mac, info);
+        mac_add(mac, view_of(&i, 1));
+        mac_finish(mac, (struct span){ block, sizeof block });
+        memcpy(out.p, block, n);
+        out = (struct span){ out.p + n, out.n - n };
+    }
+    mac_forget(mac);
+    sodium_memzero(prk, sizeof prk);
+    sodium_memzero(block, sizeof block);
 }
 
 bool digest_equal(const struct digest *a, const struct digest *b)
@@ -164,8 +198,7 @@ static void digest_setup(void)
     INVARIANT(pthread_key_create(&digest_key, digest_thread_free) == 0);
     sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    hkdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-    INVARIANT(sha256 && hmac && hkdf);
+    INVARIANT(sha256 && hmac);
 }
 
 static void digest_thread_free(void *slot)
@@ -174,17 +207,13 @@ static void digest_thread_free(void *slot)
 
     EVP_MD_CTX_free(t->md);
     EVP_MAC_CTX_free(t->mac);
-    EVP_KDF_CTX_free(t->kdf);
+    EVP_MAC_CTX_free(t->mac512);
     free(t);
 }
 
 static struct digest_thread *digest_thread_get(void)
 {
     struct digest_thread *t = NULL;
-    OSSL_PARAM mac_params[] = {
-        param_name(OSSL_MAC_PARAM_DIGEST, "SHA256"),
-        OSSL_PARAM_construct_end(),
-    };
 
     INVARIANT(pthread_once(&digest_once, digest_setup) == 0);
     t = pthread_getspecific(digest_key);
@@ -193,24 +222,24 @@ static struct digest_thread *digest_thread_get(void)
     t = calloc(1, sizeof *t);
     INVARIANT(t != NULL);
     t->md = EVP_MD_CTX_new();
-    t->mac = EVP_MAC_CTX_new(hmac);
-    t->kdf = EVP_KDF_CTX_new(hkdf);
-    INVARIANT(t->md && t->mac && t->kdf);
-    INVARIANT(EVP_MAC_CTX_set_params(t->mac, mac_params) == 1);
+    INVARIANT(t->md != NULL);
+    t->mac = mac_new("SHA256");
+    t->mac512 = mac_new("SHA512");
     INVARIANT(pthread_setspecific(digest_key, t) == 0);
     return t;
 }
 
-/* OpenSSL's constructors take pointers to non-const and do not write through these. */
-static OSSL_PARAM param_bytes(const char *key, struct view v)
+/* The digest stays with the context, so later keys fetch nothing. OpenSSL's constructor takes a
+   pointer to non-const and does not write through it. */
+static EVP_MAC_CTX *mac_new(const char *digest)
 {
-    static const uint8_t nothing[1] = { 0 };
-    const uint8_t *p = v.p ? v.p : nothing;
+    EVP_MAC_CTX *mac = EVP_MAC_CTX_new(hmac);
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)(uintptr_t)digest, 0),
+        OSSL_PARAM_construct_end(),
+    };
 
-    return OSSL_PARAM_construct_octet_string(key, (void *)(uintptr_t)p, v.n);
-}
-
-static OSSL_PARAM param_name(const char *key, const char *name)
-{
-    return OSSL_PARAM_construct_utf8_string(key, (char *)(uintptr_t)name, 0);
+    INVARIANT(mac != NULL);
+    INVARIANT(EVP_MAC_CTX_set_params(mac, params) == 1);
+    return mac;
 }
