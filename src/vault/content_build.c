@@ -52,13 +52,15 @@ void building_free(struct content *ct, struct seg *seg)
     seg->kept = NULL;
 }
 
-static int strip_start(struct content *ct, struct seg *seg, struct strip *s)
+static int strip_start(struct content *ct, struct seg *seg, struct building *b)
 {
     const struct symkey *fk = key_set_find(ct->keys, seg->fk_gen);
+    struct strip *s = &b->strip;
 
     if (!fk)
         return PHR_E_SEAL;
-    s->entries = calloc(SEG_BLOCKS, strip_entry_bytes(ct->geometry.suite));
+    b->entry_room = b->ct ? CT_ROOM_MIN / BLOCK_BYTES : SEG_BLOCKS;
+    s->entries = calloc(b->entry_room, strip_entry_bytes(ct->geometry.suite));
     s->key = secret_alloc(sizeof *s->key);
     if (!s->entries || !s->key)
         return -ENOMEM;
@@ -98,17 +100,15 @@ int building_new(struct content *ct, struct seg *seg, bool in_memory)
     seg->form = SEG_BUILDING;
     seg->fk_gen = ct->keys->keys[ct->keys->count - 1].gen;
     seg->building = b;
-    rc = strip_start(ct, seg, &b->strip);
-    if (rc == 0 && in_memory && contents_memory_take(ct->cs, CT_ROOM_MIN)) {
-        b->ct = calloc(1, CT_ROOM_MIN);
+    if (in_memory && contents_memory_take(ct->cs, CT_ROOM_MIN)) {
+        b->ct = malloc(CT_ROOM_MIN);
         b->ct_room = CT_ROOM_MIN;
-        if (!b->ct) {
+        if (!b->ct)
             contents_memory_give(ct->cs, CT_ROOM_MIN);
-            rc = -ENOMEM;
-        }
-    } else if (rc == 0) {
-        rc = building_place(ct, seg);
     }
+    rc = strip_start(ct, seg, b);
+    if (rc == 0 && !b->ct)
+        rc = building_place(ct, seg);
     if (rc < 0)
         building_free(ct, seg);
     return rc;
@@ -136,6 +136,7 @@ int building_reopen(struct content *ct, struct seg *seg)
     }
     strips_forget(ct->cs, seg->loc.container);
     b->strip = s;
+    b->entry_room = SEG_BLOCKS;
     b->strip.vouched = SEG_BLOCKS;
     b->flushed_blocks = s.blocks;
     b->rising = s.rising;
@@ -195,26 +196,54 @@ static int seal_blocks(struct content *ct, struct seg *seg, uint32_t j, struct v
     return 0;
 }
 
+static int entries_grow(struct content *ct, struct building *b, uint32_t blocks)
+{
+    size_t entry = strip_entry_bytes(ct->geometry.suite);
+    uint8_t *p;
+
+    if (blocks <= b->entry_room)
+        return 0;
+    p = realloc(b->strip.entries, blocks * entry);
+    if (!p)
+        return -ENOMEM;
+    memset(p + b->entry_room * entry, 0, (blocks - b->entry_room) * entry);
+    b->strip.entries = p;
+    b->entry_room = blocks;
+    return 0;
+}
+
 /* Makes room in memory for this many bytes of ct, or spills. */
 static int ct_grow(struct content *ct, struct seg *seg, size_t bytes)
 {
     struct building *b = seg->building;
     size_t room = ct_room_for(bytes);
     uint8_t *p;
+    int rc;
 
     if (bytes <= b->ct_room)
         return 0;
     if (bytes > SMALL_BYTES_MAX || !contents_memory_take(ct->cs, room - b->ct_room))
         return building_spill(ct, seg);
-    p = realloc(b->ct, room);
+    rc = entries_grow(ct, b, layout_blocks(room));
+    p = rc == 0 ? malloc(room) : NULL;
     if (!p) {
         contents_memory_give(ct->cs, room - b->ct_room);
         return -ENOMEM;
     }
-    memset(p + b->ct_room, 0, room - b->ct_room);
+    memcpy(p, b->ct, seg->plaintext_len);
+    free(b->ct);
     b->ct = p;
     b->ct_room = room;
     return 0;
+}
+
+/* What is jumped over is written to disk as zeros at worst: never what the memory held before. */
+static void zero_gap(struct seg *seg, size_t to)
+{
+    size_t from = seg->plaintext_len;
+
+    if (to > from)
+        memset(seg->building->ct + from, 0, to - from);
 }
 
 /* In pieces of a scratch buffer: encrypt, write. */
@@ -250,10 +279,12 @@ int building_put(struct content *ct, struct seg *seg, uint32_t j, struct view pl
         rc = ct_grow(ct, seg, end);
     if (rc < 0)
         return rc;
-    if (b->ct)
+    if (b->ct) {
+        zero_gap(seg, (size_t)j * BLOCK_BYTES);
         rc = seal_blocks(ct, seg, j, plain, b->ct + (size_t)j * BLOCK_BYTES);
-    else
+    } else {
         rc = put_to_disk(ct, seg, j, plain);
+    }
     b->is_dirty = true;
     if (rc == 0 && end > seg->plaintext_len)
         seg->plaintext_len = (uint32_t)end;
@@ -304,8 +335,10 @@ int building_spill(struct content *ct, struct seg *seg)
 {
     struct building *b = seg->building;
     size_t used = seg->plaintext_len;
-    int rc = building_place(ct, seg);
+    int rc = entries_grow(ct, b, SEG_BLOCKS);
 
+    if (rc == 0)
+        rc = building_place(ct, seg);
     if (rc < 0)
         return rc;
     if (used > 0)

@@ -206,6 +206,7 @@ int content_row_commit(struct content *ct)
         pthread_mutex_unlock(&ct->attr_lock);
         return rc;
     }
+    atomic_fetch_add(&ct->cs->flush_count, 1);
     ct->committed_size = ct->size;
     ct->needs_row = false;
     ct->has_change = false;

@@ -47,7 +47,8 @@ struct strip {
 /* ---- segments that grow: content_build.c ---- */
 
 struct building {
-    struct strip strip;      /* SEG_BLOCKS entries */
+    struct strip strip;
+    uint32_t entry_room;     /* entries: SEG_BLOCKS, or as many as ct_room has blocks */
     uint32_t flushed_blocks; /* RULE 1: slots below are never written again */
     uint64_t rising;         /* number of the last footer */
     bool is_dirty;           /* entries that no footer vouches for */
@@ -165,6 +166,7 @@ struct contents {
     uint64_t evict_at;         /* pass_lock: node from which room is made next */
     _Atomic uint64_t evict_ms; /* last look */
     _Atomic uint64_t fsync_ms; /* last fsync of any file */
+    _Atomic uint64_t flush_count; /* rows of flush points since the sealer's last tick */
 
     pthread_mutex_t lock; /* leaf: table and lists */
     struct content **buckets;
@@ -193,7 +195,6 @@ struct contents {
     pthread_cond_t wake;
     bool is_stopping; /* wake_lock */
     bool is_swept;    /* wake_lock */
-    _Atomic uint64_t filled_bytes; /* of full segments since the last pass */
     bool has_syncer;
     pthread_t syncer;
     struct sealer *sealer;
@@ -377,8 +378,6 @@ int content_flush(struct content *ct, bool for_row) PHR_MUST_CHECK; /* lock for 
 int content_fsync(struct content *ct) PHR_MUST_CHECK; /* no lock */
 /* content_events.c: audit events of this mount are on disk (P2). */
 int content_sync_events(struct vault *v) PHR_MUST_CHECK;
-/* A segment is full. Its bytes start to the disk; after some of them a pass comes early. */
-void contents_sync_ahead(struct contents *cs, uint64_t container);
 void contents_sync_pass(struct contents *cs);
 int contents_syncer_start(struct contents *cs) PHR_MUST_CHECK;
 void contents_syncer_stop(struct contents *cs);

@@ -105,6 +105,12 @@ static int rank_blocks(struct content *ct, struct strip *s)
     return 0;
 }
 
+/* Entries of so many blocks, and the salt, which lies behind them on disk. */
+static size_t strip_room(const struct content *ct, uint32_t blocks)
+{
+    return blocks * strip_entry_bytes(ct->geometry.suite) + SALT_BYTES;
+}
+
 int strip_load(struct content *ct, const struct seg *seg, struct strip *out_strip)
 {
     struct strip s = { .container = seg->loc.container,
@@ -113,7 +119,7 @@ int strip_load(struct content *ct, const struct seg *seg, struct strip *out_stri
     int rc;
 
     INVARIANT(seg->loc.container != 0);
-    s.entries = calloc(SEG_BLOCKS, strip_entry_bytes(ct->geometry.suite));
+    s.entries = calloc(1, strip_room(ct, seg->form == SEG_DENSE ? s.blocks : SEG_BLOCKS));
     if (!s.entries)
         return -ENOMEM;
     rc = seg->form == SEG_DENSE ? load_dense(ct, seg, &s) : load_building(ct, seg, &s);
@@ -141,14 +147,12 @@ static int load_dense(struct content *ct, const struct seg *seg, struct strip *s
         return -ENOMEM;
     if (seg->loc.len < strip_bytes + SALT_BYTES)
         return PHR_E_SEAL;
-    rc = container_read(ct->cs->store, s->container, (struct span){ s->salt, SALT_BYTES },
-                        at - SALT_BYTES);
-    if (rc == 0)
-        rc = container_read(ct->cs->store, s->container,
-                            (struct span){ s->entries, strip_bytes },
-                            at - SALT_BYTES - strip_bytes);
+    rc = container_read(ct->cs->store, s->container,
+                        (struct span){ s->entries, strip_bytes + SALT_BYTES },
+                        at - SALT_BYTES - strip_bytes);
     if (rc < 0)
         return rc == -ENODATA ? PHR_E_SEAL : rc;
+    memcpy(s->salt, s->entries + strip_bytes, SALT_BYTES);
     id = strip_id(s->salt, view_of(s->entries, strip_bytes));
     if (seg->is_sealed) {
         if (!digest_equal(&id, &seg->strip_id))

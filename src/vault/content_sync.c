@@ -17,7 +17,6 @@
 
 enum {
     SYNC_PERIOD_MS = 900,
-    SYNC_AHEAD_BYTES = 32 * 1024 * 1024, /* of full segments: what an fsync then still waits for */
     SYNC_FILES_AT_A_TIME = 64,
     SYNC_OFTEN_MS = 250 /* fsyncs so close upon each other are worth some zeros ahead */
 };
@@ -401,18 +400,6 @@ void contents_sync_pass(struct contents *cs)
         contents_free_part_later(cs, f->nodeid, &f->loc);
         free(f);
     }
-}
-
-void contents_sync_ahead(struct contents *cs, uint64_t container)
-{
-    uint64_t before = atomic_fetch_add(&cs->filled_bytes, SEG_BYTES);
-
-    container_sync_start(cs->store, container, 0, 0);
-    if (before / SYNC_AHEAD_BYTES == (before + SEG_BYTES) / SYNC_AHEAD_BYTES)
-        return;
-    pthread_mutex_lock(&cs->wake_lock);
-    pthread_cond_signal(&cs->wake);
-    pthread_mutex_unlock(&cs->wake_lock);
 }
 
 static void *syncer_main(void *arg)

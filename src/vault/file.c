@@ -209,7 +209,7 @@ static int leave_changed(struct content *ct, struct access *a, int rc)
     ct->filled = 0;
     pthread_rwlock_unlock(&ct->lock);
     if (filled)
-        contents_sync_ahead(ct->cs, filled); /* a busy disk is waited for: without the lock */
+        container_sync_start(ct->cs->store, filled, 0, 0); /* may wait for the disk: no lock */
     if (is_much)
         sealer_note(ct->cs->sealer, ct->nodeid, due_ms);
     return rc;

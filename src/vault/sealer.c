@@ -3,7 +3,9 @@
  *
  * A file is due `seal_delay_ms` after its last close and not before `temp_age_ms` after it was
  * made; one that stays open, every five minutes or 256 MiB; all of them at once when somebody
- * asks for a sync. What nobody can open now (its writer is logged out) waits for a kick.
+ * asks for a sync. While many files are being written, what is due waits a while more: hashing,
+ * syncing and sending would take the disk and the processors from who writes. What nobody can open
+ * now (its writer is logged out) waits for a kick.
  *
  *   noted ──due──► prepared ──transaction──► sealed ──objects confirmed──► op released
  *     ▲               │ changed or cut meanwhile, or no room
@@ -16,7 +18,12 @@
 #include "base/checked.h"
 #include "vault/sealer_state.h"
 
-enum { TODO_ROOM_MIN = 256, RETRY_MS = 2000 };
+enum {
+    TODO_ROOM_MIN = 256,
+    RETRY_MS = 2000,
+    BUSY_FLUSHES = 20,     /* flush points in a tick: many files are being written, */
+    BUSY_WAIT_MS = 20 * 1000 /* and what is due waits no longer than this */
+};
 
 static void *sealer_main(void *arg);
 
@@ -128,7 +135,7 @@ void sealer_note_new(struct sealer *s, uint64_t nodeid, uint64_t not_before_ms)
 static size_t todo_take(struct sealer *s, bool is_forced, uint64_t *out_nodeids)
 {
     scoped(unlock) pthread_mutex_t *held = lock(&s->lock);
-    uint64_t now_ms = content_now_ms();
+    uint64_t now_ms = content_now_ms() - (s->is_busy ? BUSY_WAIT_MS : 0);
     struct todo *todos;
     size_t n = 0;
 
@@ -303,6 +310,19 @@ static void seal_now(struct sealer *s, bool is_forced)
         offer_run(s);
 }
 
+/* Answers wake the thread as well: only a whole tick tells. */
+static void look_whether_busy(struct sealer *s)
+{
+    uint64_t now_ms = content_now_ms();
+    uint64_t passed_ms = now_ms - s->looked_ms;
+
+    if (passed_ms < SEALER_TICK_MS)
+        return;
+    s->is_busy = atomic_exchange(&s->cs->flush_count, 0) * SEALER_TICK_MS >=
+                 BUSY_FLUSHES * passed_ms;
+    s->looked_ms = now_ms;
+}
+
 static void *sealer_main(void *arg)
 {
     struct sealer *s = arg;
@@ -316,6 +336,7 @@ static void *sealer_main(void *arg)
         s->is_kicked = false;
         s->is_forced = false;
         pthread_mutex_unlock(&s->lock);
+        look_whether_busy(s);
         if (!vault_is_read_only(s->cs->v)) {
             if (is_kicked) {
                 ignored(offer_reload(s)); /* else with the next kick */

@@ -63,6 +63,8 @@ struct sealer {
     bool is_stopping;
     bool is_kicked;    /* look at every dirty row and every object again */
     bool is_forced;    /* seal whatever its age */
+    bool is_busy;       /* the thread's own: many flush points of late */
+    uint64_t looked_ms; /* the thread's own: when it looked for that */
     struct todo *todos; /* open addressing */
     size_t todo_room;
     size_t todo_count;
