@@ -112,6 +112,17 @@ int container_create(struct store *s, enum container_kind kind, uint64_t *out_id
     return 0;
 }
 
+/* Before the read itself, which may wait for the disk. */
+static void fetch_ahead(struct store *s, struct store_fd *f, uint64_t id, uint64_t at,
+                        uint64_t len)
+{
+    uint64_t from = 0;
+    uint64_t n = pack_read_ahead(s, id, at, len, &from);
+
+    if (n > 0)
+        ignored(posix_fadvise(f->fd, (off_t)from, (off_t)n, POSIX_FADV_WILLNEED)); /* a hint */
+}
+
 int container_read(struct store *s, uint64_t id, struct span room, uint64_t at)
 {
     struct store_fd *f = NULL;
@@ -119,6 +130,8 @@ int container_read(struct store *s, uint64_t id, struct span room, uint64_t at)
 
     if (rc < 0)
         return rc;
+    if (container_kind(id) == CONTAINER_PACK)
+        fetch_ahead(s, f, id, at, room.n);
     rc = fdio_pread_all(f->fd, room.p, room.n, container_at(id) + at);
     fd_release(s, f);
     return rc;

@@ -9,6 +9,8 @@
  *         Zeros ahead lie behind all that was given out, so they are under nothing.
  * PACK-3  A pack goes when it is of an earlier run, has not a single block and the file system
  *         knows of no data in it. In its own run somebody may be about to write there.
+ * PACK-4  Who reads one object after the other, as files were made, gets the next 2 MiB of the pack
+ *         from the disk meanwhile: the kernel's own read-ahead is sized for one small file.
  */
 #include "store/pack.h"
 
@@ -29,7 +31,10 @@ enum {
     PACK_PAGES = 1 << (NUMBER_SHIFT - PAGE_SHIFT), /* 256 MiB */
     PACK_OBJECT_PAGES_MAX = (1 << (PAGE_SHIFT - PAGES_SHIFT)) - 1,
     AHEAD_PAGES = 128,   /* zeros behind what was given out */
-    AHEAD_PAGES_MIN = 16 /* fewer: more of them */
+    AHEAD_PAGES_MIN = 16, /* fewer: more of them */
+    READ_AHEAD_BYTES = 2 * 1024 * 1024,
+    READ_GAP_BYTES = PACK_OBJECT_BYTES_MAX, /* an object is read from its end, the strip, on */
+    READ_IN_A_ROW = 8            /* strip and blocks of a few files */
 };
 
 static_assert((uint64_t)PACK_PAGES * PACK_PAGE_BYTES == PACK_BYTES_MAX,
@@ -126,6 +131,26 @@ int pack_put(struct store *s, struct iovec *v, int count, uint64_t *out_id)
     }
     *out_id = id;
     return 0;
+}
+
+uint64_t pack_read_ahead(struct store *s, uint64_t id, uint64_t at, uint64_t len,
+                         uint64_t *out_at)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&s->read_lock);
+    struct pack_reader *r = &s->reader;
+    uint64_t from = pack_object_at(id) + at;
+    uint64_t end = from + len;
+
+    if (r->file != pack_number(id) || from + READ_AHEAD_BYTES < r->end ||
+        from > r->end + READ_GAP_BYTES)
+        *r = (struct pack_reader){ .file = pack_number(id) };
+    r->in_a_row++;
+    r->end = end > r->end ? end : r->end;
+    if (r->in_a_row < READ_IN_A_ROW || end + READ_AHEAD_BYTES / 2 < r->ahead)
+        return 0;
+    *out_at = end > r->ahead ? end : r->ahead;
+    r->ahead = end + READ_AHEAD_BYTES;
+    return r->ahead - *out_at;
 }
 
 void pack_reap(struct store *s, uint64_t id)

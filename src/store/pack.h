@@ -21,6 +21,10 @@ uint64_t pack_number(uint64_t id);
 /* Of an object: where it lies in its pack. A pack itself has 0 bytes here. */
 uint64_t pack_object_at(uint64_t id);
 uint64_t pack_object_bytes(uint64_t id);
+/* Bytes [at, at + len) of an object are about to be read. How much behind them, from *out_at in the
+   pack on, the kernel should fetch meanwhile; 0: nothing. */
+uint64_t pack_read_ahead(struct store *s, uint64_t id, uint64_t at, uint64_t len,
+                         uint64_t *out_at);
 /* Takes a pack of an earlier run away when nothing is left in it. */
 void pack_reap(struct store *s, uint64_t id);
 

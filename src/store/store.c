@@ -74,6 +74,7 @@ int store_open(int vault_fd, uint64_t floor_bytes, struct store **out_store)
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->dir_lock, NULL);
     pthread_mutex_init(&s->pack_lock, NULL);
+    pthread_mutex_init(&s->read_lock, NULL);
     pthread_mutex_init(&s->free_lock, NULL);
     pthread_cond_init(&s->free_wake, NULL);
     if (mkdirat(vault_fd, "data", 0700) == 0) {
@@ -116,6 +117,7 @@ void store_close(struct store *s)
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->dir_lock);
     pthread_mutex_destroy(&s->pack_lock);
+    pthread_mutex_destroy(&s->read_lock);
     pthread_mutex_destroy(&s->free_lock);
     pthread_cond_destroy(&s->free_wake);
     free(s);

@@ -36,6 +36,14 @@ struct store {
     uint64_t pack_page; /* pack_lock: its first page that was not given out */
     uint64_t pack_zeroed; /* pack_lock: pages below are zeros or given out; 0: none was zeroed */
 
+    pthread_mutex_t read_lock; /* leaf: where packs are being read (PACK-4) */
+    struct pack_reader {
+        uint64_t file;    /* the pack */
+        uint64_t end;     /* of the last read */
+        uint64_t ahead;   /* the kernel was told to fetch as far as here */
+        unsigned in_a_row;
+    } reader;
+
     pthread_mutex_t lock; /* leaf: nothing is called with it held but open, close, mkdir */
     uint64_t next;        /* lock */
     uint64_t first_of_run; /* containers of earlier runs are below */

@@ -219,6 +219,73 @@ TEST(container__a_pack_goes_when_nothing_is_left_in_it_and_not_in_its_own_run)
     clean(s, fd);
 }
 
+static off_t bytes_of(const char *name)
+{
+    char path[128];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/data/%s", dir, name);
+    CHECK_EQ(stat(path, &st), 0);
+    return st.st_size;
+}
+
+TEST(container__zeros_ahead_lie_behind_what_was_given_out_and_go_at_the_end)
+{
+    int fd = -1;
+    struct store *s = open_store(0, &fd);
+    uint64_t a;
+    uint64_t b;
+    uint8_t p[6];
+
+    UNUSED_STATE;
+    pack_write_ahead(s); /* no pack yet: nothing */
+    a = pack_text(s, "first", 100);
+    pack_write_ahead(s);
+    CHECK(bytes_of("000000/p-1") > 64 * 4096);
+    b = pack_text(s, "second", 4097);
+    CHECK_EQ(container_at(b), 4096);
+    for (int i = 0; i < 300; i++) { /* across several of them */
+        ignored(pack_text(s, "more", 4096)); /* an id of no interest */
+        pack_write_ahead(s);
+    }
+    CHECK_EQ(container_read(s, a, (struct span){ p, 5 }, 0), 0);
+    CHECK_BYTES(p, "first", 5);
+    CHECK_EQ(container_read(s, b, (struct span){ p, 6 }, 0), 0);
+    CHECK_BYTES(p, "second", 6);
+    store_close(s);
+    CHECK_EQ(bytes_of("000000/p-1"), 303 * 4096);
+    CHECK_EQ(store_open(fd, 0, &s), 0);
+    CHECK_EQ(container_read(s, b, (struct span){ p, 6 }, 0), 0);
+    CHECK_BYTES(p, "second", 6);
+    clean(s, fd);
+}
+
+TEST(container__a_pack_is_fetched_ahead_for_who_reads_one_object_after_the_other)
+{
+    int fd = -1;
+    struct store *s = open_store(0, &fd);
+    uint64_t ids[200];
+    uint64_t at = 0;
+    uint64_t end = 0;
+    uint64_t n;
+
+    UNUSED_STATE;
+    for (size_t i = 0; i < 200; i++)
+        ids[i] = pack_text(s, "object", 16384);
+    for (size_t i = 0; i < 200; i++) { /* each page is told once, and none behind the reader */
+        n = pack_read_ahead(s, ids[i], 0, 16384, &at);
+        if (n == 0)
+            continue;
+        CHECK(at >= pack_object_at(ids[i]) + 16384);
+        CHECK(end == 0 || at == end);
+        end = at + n;
+    }
+    CHECK(end > pack_object_at(ids[199]));
+    for (size_t i = 0; i < 20; i++) /* to and fro: nothing */
+        CHECK_EQ(pack_read_ahead(s, ids[i % 2 ? 199 : 0], 0, 16384, &at), 0);
+    clean(s, fd);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -228,6 +295,8 @@ int main(void)
         UNIT(container__is_refused_below_the_floor),
         UNIT(container__objects_in_a_pack_are_containers_of_their_own),
         UNIT(container__a_pack_goes_when_nothing_is_left_in_it_and_not_in_its_own_run),
+        UNIT(container__zeros_ahead_lie_behind_what_was_given_out_and_go_at_the_end),
+        UNIT(container__a_pack_is_fetched_ahead_for_who_reads_one_object_after_the_other),
     };
 
     return RUN_TESTS(tests);

@@ -172,6 +172,39 @@ static void child_cuts(bool is_durable)
     kill(getpid(), SIGKILL);
 }
 
+/* fsyncs so close upon each other that zeros lie behind the log, then a group on them whose block
+   the kill took: by the file's length it would be whole. */
+static void child_tears(bool is_other_boot)
+{
+    static const uint8_t zeros[4096];
+    struct vault *v = NULL;
+    struct file *f = NULL;
+    const struct level *l;
+
+    if (fake_vault_open(dir, &v) < 0)
+        _exit(8);
+    pthread_mutex_lock(&v->contents->pass_lock);
+    if (fake_create(v, NODE, &f) < 0)
+        _exit(9);
+    put(f, 0, LARGE, 'a');
+    for (int i = 0; i < 4; i++) {
+        put(f, PATCH_AT, 4096, 'b');
+        if (file_fsync(f, false) < 0)
+            _exit(10);
+    }
+    l = &content_find(v->contents, NODE)->levels[0];
+    if (l->zeroed_page <= l->end_page + 1)
+        _exit(11);
+    put(f, PATCH_AT, 4096, 'c');
+    if (file_fsync(f, false) < 0 || /* a group that no row names, as within an fsync */
+        container_write(v->contents->store, l->container, view_of(zeros, sizeof zeros),
+                        (l->end_page - 1) * sizeof zeros) < 0)
+        _exit(12);
+    if (is_other_boot)
+        set_other_boot(v);
+    kill(getpid(), SIGKILL);
+}
+
 static void run(void (*child)(bool how), bool how)
 {
     int status = 0;
@@ -250,6 +283,15 @@ TEST(content_recover__a_log_ahead_of_its_row_tells_the_size_first)
     check_file(CUT, 'a', 'b');
 }
 
+TEST(content_recover__a_torn_group_on_zeros_ahead_never_was)
+{
+    UNUSED_STATE;
+    run(child_tears, false);
+    check_file(LARGE, 'a', 'b');
+    run(child_tears, true);
+    check_file(LARGE, 'a', 'b');
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -257,6 +299,7 @@ int main(void)
         UNIT(content_recover__a_lost_log_gives_way_to_the_sealed_version),
         UNIT(content_recover__a_lost_group_never_takes_what_fsync_accepted),
         UNIT(content_recover__a_log_ahead_of_its_row_tells_the_size_first),
+        UNIT(content_recover__a_torn_group_on_zeros_ahead_never_was),
     };
 
     return RUN_TESTS(tests);
