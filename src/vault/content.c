@@ -69,6 +69,9 @@ int contents_open(struct vault *v, int vault_fd, struct contents **out_contents)
     pthread_mutex_init(&c->wake_lock, NULL);
     pthread_cond_init(&c->wake, NULL);
     pthread_cond_init(&c->synced, NULL);
+    pthread_mutex_init(&c->helper.lock, NULL);
+    pthread_cond_init(&c->helper.wake, NULL);
+    pthread_cond_init(&c->helper.done, NULL);
     c->bucket_count = BUCKETS_MIN;
     c->buckets = calloc(c->bucket_count, sizeof(struct content *));
     rc = c->buckets ? read_boot_id(&c->boot_id) : -ENOMEM;
@@ -94,6 +97,8 @@ static int start_threads(struct contents *c)
 
     if (rc == 0)
         rc = hydrate_open(c, &c->hydrate);
+    if (rc == 0)
+        rc = contents_helper_start(c);
     return rc < 0 ? rc : contents_syncer_start(c);
 }
 
@@ -134,6 +139,7 @@ void contents_close(struct contents *c)
     sealer_close(c->sealer);
     hydrate_close(c->hydrate);
     contents_syncer_stop(c); /* with a last pass */
+    contents_helper_stop(c);
     strips_forget(c, 0);
     store_close(c->store);
     for (size_t i = 0; i < c->scratch_count; i++)
@@ -153,6 +159,9 @@ void contents_close(struct contents *c)
     pthread_mutex_destroy(&c->wake_lock);
     pthread_cond_destroy(&c->wake);
     pthread_cond_destroy(&c->synced);
+    pthread_mutex_destroy(&c->helper.lock);
+    pthread_cond_destroy(&c->helper.wake);
+    pthread_cond_destroy(&c->helper.done);
     free(c);
 }
 

@@ -156,6 +156,18 @@ struct freed_row {
 
 struct sealer;
 struct hydrate;
+struct sync_share;
+
+struct sync_helper { /* content_disk.c: the second of two syncs that need not wait for each other */
+    pthread_mutex_t lock; /* leaf; below */
+    pthread_cond_t wake;
+    pthread_cond_t done;
+    struct sync_share *job; /* not begun */
+    struct sync_share *begun;
+    bool is_stopping;
+    bool has_thread;
+    pthread_t thread;
+};
 
 struct contents {
     struct vault *v;
@@ -197,6 +209,7 @@ struct contents {
     bool is_swept;    /* wake_lock */
     bool has_syncer;
     pthread_t syncer;
+    struct sync_helper helper;
     struct sealer *sealer;
     struct hydrate *hydrate;
 };
@@ -369,6 +382,8 @@ void contents_evict(struct contents *cs);
 
 /* content_disk.c: fdatasyncs; with_wal also the rows that were committed before the call. */
 int contents_sync_disk(struct contents *cs, const uint64_t *ids, size_t count, bool with_wal) PHR_MUST_CHECK;
+int contents_helper_start(struct contents *cs) PHR_MUST_CHECK;
+void contents_helper_stop(struct contents *cs); /* no sync is under way */
 /* Sorts them and leaves each once; how many there are. */
 size_t contents_sort_ids(uint64_t *ids, size_t count);
 
