@@ -55,6 +55,7 @@ static void die(const char *what, int rc)
     exit(3);
 }
 
+/* A slave of the other name space: a private copy would keep mounts of others alive. */
 static void set_other_boot(const char *scratch)
 {
     static const char id[] = "00000000-1111-2222-3333-444444444444\n";
