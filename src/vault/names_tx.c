@@ -239,7 +239,7 @@ int names_remove_dentry(struct names_tx *tx, const struct name_dentry *row)
     int rc = keep_dentry(tx, &row->row, true);
 
     if (rc == 0)
-        rc = nsdb_dentry_delete(tx->v->db, &row->row);
+        rc = nsdb_dentry_remove(tx->v->db, row);
     if (rc == 0)
         add_remove(tx, &row->row, row->version);
     return rc;

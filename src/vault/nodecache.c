@@ -178,11 +178,11 @@ static void on_inode(void *user, uint64_t nodeid)
         drop(c, k);
 }
 
-/* A new name: one more for its child, perhaps a directory more for its parent. */
+/* A name came or went: of its child, and among the directories of its parent, if it is one. */
 static void on_name(void *user, const struct id16 *parent, const struct id16 *child)
 {
     struct nodecache *c = ((struct vault *)user)->nodecache;
-    struct kept_node *k = by_ino(c, parent);
+    struct kept_node *k = parent ? by_ino(c, parent) : NULL;
 
     if (k)
         k->has_links = false;

@@ -14,20 +14,26 @@
 #include "vault/nsdb.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/scope.h"
+#include "crypto/random.h"
+#include "vault/nsdb_redo.h"
 #include "vault/nsdb_sql.h"
 #include "vault/nsdb_wal.h"
 
 enum {
     STMT_SLOTS = 512, /* a power of two, well above the number of statements */
     COMMIT_SOON_MS = 5,
+    COMMIT_MS = 100, /* a page that many transactions change goes into the log once */
     CHECKPOINT_FRAMES = 16384, /* 32 MiB: a page that many commits change is copied once */
     CHECKPOINT_REST_FRAMES = 2048,
     LOG_FRAMES_LONG = 65536, /* 128 MiB */
@@ -39,6 +45,8 @@ struct stmt_slot {
     const char *sql;
     sqlite3_stmt *st;
     bool is_used;
+    bool is_change;        /* of rows: goes into the redo log */
+    struct redo_name name; /* there */
 };
 
 struct nsdb {
@@ -49,6 +57,9 @@ struct nsdb {
     bool is_pending;      /* lock: the SQLite transaction holds acknowledged work */
     bool is_open;         /* lock: BEGIN was done */
     bool has_savepoint;   /* lock */
+    struct redo *redo;    /* lock */
+    size_t redo_mark;     /* lock: when nsdb_begin was called */
+    uint64_t pending_ms;  /* lock: since when is_pending, or when the commit failed last */
     struct {
         uint64_t next;
         uint64_t bound; /* in the database: no number from here on was ever given */
@@ -136,6 +147,8 @@ static const char schema_sql[] =
     " VALUES(1, zeroblob(16), 3, 0, 0, 0, 0, 0);"
     "PRAGMA user_version = 1;";
 
+static int load_redo(struct nsdb *db, const char *path);
+static int replay(struct nsdb *db);
 static int numbers_load(struct nsdb *db);
 static void numbers_doubt(struct nsdb *db);
 static void read_ahead(const char *path);
@@ -176,6 +189,8 @@ int nsdb_open(const char *path, struct nsdb **out_db)
         return rc;
     rc = exec(db, schema_sql);
     if (rc == 0)
+        rc = load_redo(db, path);
+    if (rc == 0)
         rc = numbers_load(db);
     if (rc < 0)
         return rc;
@@ -214,6 +229,7 @@ void nsdb_close(struct nsdb *db)
         sqlite3_finalize(db->slots[i].st);
     sqlite3_close(db->checkpoint_db);
     sqlite3_close(db->db);
+    redo_close(db->redo);
     pthread_mutex_destroy(&db->lock);
     pthread_mutex_destroy(&db->sync_lock);
     pthread_cond_destroy(&db->sync_cond);
@@ -303,6 +319,7 @@ static int run_word(struct nsdb *db, const char *sql)
     struct nsdb_stmt s;
 
     nsdb_query(db, sql, &s);
+    s.is_noted = true; /* of the log's own business */
     return nsdb_run(&s);
 }
 
@@ -326,6 +343,7 @@ int nsdb_begin(struct nsdb *db)
         return rc;
     }
     db->is_tx = true;
+    db->redo_mark = redo_mark(db->redo);
     db->changes_before = sqlite3_total_changes64(db->db);
     return 0;
 }
@@ -364,24 +382,64 @@ static int release_savepoint(struct nsdb *db)
     return run_word(db, release);
 }
 
+/* Work that is acknowledged, or will be within 5 ms, is in the open transaction. */
+static void wants_commit(struct nsdb *db)
+{
+    if (db->is_pending)
+        return;
+    db->is_pending = true;
+    db->pending_ms = clock_boottime_ms();
+    pthread_mutex_lock(&db->wake_lock);
+    db->has_work = true;
+    pthread_cond_signal(&db->wake);
+    pthread_mutex_unlock(&db->wake_lock);
+}
+
+/* The commit failed: what was acknowledged is in the redo log. */
+static void run_again(struct nsdb *db)
+{
+    redo_drop_unsent(db->redo);
+    if (replay(db) == 0) {
+        wants_commit(db);
+        return;
+    }
+    redo_restart(db->redo, redo_last(db->redo)); /* nothing is left that could be tried */
+}
+
+static int put_redo_last(struct nsdb *db)
+{
+    static const char sql[] = "INSERT OR REPLACE INTO meta(key, value) VALUES('redo_last', ?)";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    s.is_noted = true;
+    nsdb_bind_u64(&s, redo_last(db->redo));
+    return nsdb_run(&s);
+}
+
 static int commit_now(struct nsdb *db)
 {
     static const char commit[] = "COMMIT";
     static const char rollback[] = "ROLLBACK";
-    int rc = run_word(db, commit);
+    int rc = put_redo_last(db);
 
+    if (rc == 0)
+        rc = run_word(db, commit);
     if (rc < 0) {
         ignored(run_word(db, rollback)); /* SQLite may have rolled back by itself */
         tell_undo(db);
     }
     db->is_open = false;
     db->is_pending = false;
-    if (rc == 0) {
-        pthread_mutex_lock(&db->sync_lock);
-        db->commit_no++;
-        pthread_mutex_unlock(&db->sync_lock);
+    if (rc < 0) {
+        run_again(db);
+        return rc;
     }
-    return rc;
+    redo_restart(db->redo, redo_last(db->redo));
+    pthread_mutex_lock(&db->sync_lock);
+    db->commit_no++;
+    pthread_mutex_unlock(&db->sync_lock);
+    return 0;
 }
 
 int nsdb_commit(struct nsdb *db)
@@ -390,7 +448,9 @@ int nsdb_commit(struct nsdb *db)
 
     INVARIANT(db->is_tx);
     rc = release_savepoint(db);
-    if (rc == 0)
+    if (rc == 0 && redo_send(db->redo) == 0)
+        wants_commit(db);
+    else
         rc = commit_now(db);
     db->is_tx = false;
     nsdb_unlock(db);
@@ -401,13 +461,7 @@ void nsdb_commit_soon(struct nsdb *db)
 {
     INVARIANT(db->is_tx);
     ignored(release_savepoint(db)); /* the commit would fail too and say so */
-    if (!db->is_pending) {
-        db->is_pending = true;
-        pthread_mutex_lock(&db->wake_lock);
-        db->has_work = true;
-        pthread_cond_signal(&db->wake);
-        pthread_mutex_unlock(&db->wake_lock);
-    }
+    wants_commit(db);
     db->is_tx = false;
     nsdb_unlock(db);
 }
@@ -417,7 +471,7 @@ int nsdb_commit_riders(struct nsdb *db)
     int rc = 0;
 
     nsdb_lock(db);
-    if (db->is_pending && !db->is_tx)
+    if (db->is_pending && !db->is_tx && redo_send(db->redo) < 0)
         rc = commit_now(db);
     nsdb_unlock(db);
     return rc;
@@ -436,10 +490,26 @@ void nsdb_rollback(struct nsdb *db)
         ignored(run_word(db, rollback)); /* SQLite may have rolled back by itself */
         db->is_open = false;
     }
+    redo_undo(db->redo, db->redo_mark);
     db->is_tx = false;
     if (sqlite3_total_changes64(db->db) != db->changes_before)
         tell_undo(db);
     nsdb_unlock(db);
+}
+
+/* True when there is more to do. */
+static bool commit_due(struct nsdb *db)
+{
+    bool is_left;
+
+    nsdb_lock(db);
+    if (db->is_pending && !db->is_tx &&
+        (redo_send(db->redo) < 0 || redo_is_full(db->redo) ||
+         clock_boottime_ms() - db->pending_ms >= COMMIT_MS))
+        ignored(commit_now(db)); /* what is in the redo log is tried again */
+    is_left = db->is_pending;
+    nsdb_unlock(db);
+    return is_left;
 }
 
 static void *committer_main(void *arg)
@@ -449,6 +519,7 @@ static void *committer_main(void *arg)
     pthread_mutex_lock(&db->wake_lock);
     while (!db->is_stopping) {
         struct timespec soon = { .tv_nsec = COMMIT_SOON_MS * 1000 * 1000 };
+        bool is_left;
 
         if (!db->has_work) {
             pthread_cond_wait(&db->wake, &db->wake_lock);
@@ -457,11 +528,9 @@ static void *committer_main(void *arg)
         db->has_work = false;
         pthread_mutex_unlock(&db->wake_lock);
         nanosleep(&soon, NULL);
-        nsdb_lock(db);
-        if (db->is_pending && !db->is_tx)
-            ignored(commit_now(db)); /* creates of the last 5 ms are gone, as after a crash */
-        nsdb_unlock(db);
+        is_left = commit_due(db);
         pthread_mutex_lock(&db->wake_lock);
+        db->has_work |= is_left;
     }
     pthread_mutex_unlock(&db->wake_lock);
     return NULL;
@@ -579,6 +648,101 @@ int nsdb_sync(struct nsdb *db)
     return rc;
 }
 
+/* ---- the redo log ---- */
+
+static int bind_param(sqlite3_stmt *st, int at, const struct redo_param *p)
+{
+    switch (p->type) {
+    case REDO_NULL:
+        return sqlite3_bind_null(st, at);
+    case REDO_NUMBER:
+        return sqlite3_bind_int64(st, at, (sqlite3_int64)p->n);
+    case REDO_BLOB:
+        return sqlite3_bind_blob64(st, at, p->p ? p->p : (const uint8_t *)"", p->n, SQLITE_STATIC);
+    case REDO_TEXT:
+        return sqlite3_bind_text64(st, at, (const char *)p->p, p->n, SQLITE_STATIC, SQLITE_UTF8);
+    default:
+        return SQLITE_MISMATCH;
+    }
+}
+
+static bool is_change(const char *sql)
+{
+    return strncmp(sql, "INSERT ", 7) == 0 || strncmp(sql, "UPDATE ", 7) == 0 ||
+           strncmp(sql, "DELETE ", 7) == 0;
+}
+
+/* One statement of the log, or the beginning of a record. */
+static int run_redo(void *user, const char *sql, const struct redo_param *params, size_t count)
+{
+    static const char next[] = "RELEASE r; SAVEPOINT r";
+    struct nsdb *db = user;
+    sqlite3_stmt *st = NULL;
+    int rc;
+
+    if (!sql)
+        return exec(db, next);
+    if (!is_change(sql))
+        return PHR_E_FORMAT;
+    rc = sqlite3_prepare_v2(db->db, sql, -1, &st, NULL);
+    for (size_t i = 0; rc == SQLITE_OK && i < count; i++)
+        rc = bind_param(st, (int)i + 1, &params[i]);
+    while (rc == SQLITE_OK || rc == SQLITE_ROW)
+        rc = sqlite3_step(st);
+    sqlite3_finalize(st);
+    return reason(rc);
+}
+
+/* All of the log, in a transaction that stays open. Without a place on the disk: none of it. */
+static int replay(struct nsdb *db)
+{
+    static const char begin[] = "BEGIN IMMEDIATE; SAVEPOINT r";
+    static const char end[] = "RELEASE r";
+    static const char undo[] = "ROLLBACK TO r; RELEASE r";
+    static const char rollback[] = "ROLLBACK";
+    uint64_t last = 0;
+    int rc = nsdb_meta_get_u64(db, "redo_last", &last);
+
+    if (rc == 0 || rc == -ENOENT)
+        rc = exec(db, begin);
+    if (rc < 0)
+        return rc;
+    db->is_open = true;
+    rc = redo_replay(db->redo, run_redo, db, &last);
+    if (rc == 0)
+        rc = exec(db, end);
+    else if (rc != -ENOSPC && rc != -ENOMEM && rc != -EIO)
+        rc = exec(db, undo); /* a record that has no meaning here: those before it count */
+    if (rc < 0) {
+        ignored(exec(db, rollback)); /* SQLite may have rolled back by itself */
+        db->is_open = false;
+        return rc;
+    }
+    if (last > redo_last(db->redo))
+        redo_restart(db->redo, last);
+    return 0;
+}
+
+static int load_redo(struct nsdb *db, const char *path)
+{
+    char redo_path[PATH_MAX];
+    uint64_t id = 0;
+    int rc = nsdb_meta_get_u64(db, "redo_id", &id);
+
+    if (rc == -ENOENT) {
+        random_fill(&id, sizeof id);
+        id &= INT64_MAX;
+        rc = nsdb_meta_put_u64(db, "redo_id", id);
+    }
+    if (snprintf(redo_path, sizeof redo_path, "%s-redo", path) >= (int)sizeof redo_path)
+        return PHR_E_LIMIT;
+    if (rc == 0)
+        rc = redo_open(redo_path, id, &db->redo);
+    if (rc == 0)
+        rc = replay(db);
+    return rc < 0 ? rc : commit_now(db);
+}
+
 /* ---- numbers ---- */
 
 static const char *const number_keys[NSDB_NUMBERS] = { "next_node", "next_cookie", "next_op" };
@@ -645,18 +809,21 @@ void nsdb_query(struct nsdb *db, const char *sql, struct nsdb_stmt *out_stmt)
 
     out_stmt->db = db; /* member by member: the ids need no zeros */
     out_stmt->st = NULL;
-    out_stmt->is_used = NULL;
+    out_stmt->is_cached = false;
+    out_stmt->is_noted = false;
     out_stmt->at = 0;
     out_stmt->rc = 0;
     out_stmt->id_count = 0;
     nsdb_lock(db);
     slot = find_slot(db, sql);
+    out_stmt->slot = slot;
     if (!slot->st) {
         out_stmt->rc = reason(
             sqlite3_prepare_v3(db->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &slot->st, NULL));
         if (out_stmt->rc < 0)
             return;
         slot->sql = sql;
+        slot->is_change = is_change(sql);
     }
     if (slot->is_used) {
         out_stmt->rc = reason(sqlite3_prepare_v2(db->db, sql, -1, &st, NULL));
@@ -664,7 +831,7 @@ void nsdb_query(struct nsdb *db, const char *sql, struct nsdb_stmt *out_stmt)
         return;
     }
     slot->is_used = true;
-    out_stmt->is_used = &slot->is_used;
+    out_stmt->is_cached = true;
     out_stmt->st = slot->st;
 }
 
@@ -686,44 +853,67 @@ int nsdb_query_u64(struct nsdb *db, const char *sql, uint64_t *out_value)
     return rc < 0 ? rc : 0;
 }
 
+/* The next parameter, for SQLite and for the redo log. 0: there was a failure before. */
+static int next_param(struct nsdb_stmt *s, enum redo_type type, const void *p, uint64_t n)
+{
+    if (s->rc < 0)
+        return 0;
+    if (s->at < REDO_PARAMS_MAX)
+        s->params[s->at] = (struct redo_param){ type, p, n };
+    return ++s->at;
+}
+
 void nsdb_bind_u64(struct nsdb_stmt *s, uint64_t v)
 {
-    if (s->rc == 0)
-        note(s, sqlite3_bind_int64(s->st, ++s->at, (sqlite3_int64)v));
+    int at = next_param(s, REDO_NUMBER, NULL, v);
+
+    if (at > 0)
+        note(s, sqlite3_bind_int64(s->st, at, (sqlite3_int64)v));
 }
 
 void nsdb_bind_id(struct nsdb_stmt *s, const struct id16 *id)
 {
-    if (s->rc < 0)
-        return;
+    const bool has_room = s->id_count < NSDB_STMT_IDS;
+    int at;
+
     if (!id) {
-        note(s, sqlite3_bind_null(s->st, ++s->at));
-    } else if (s->id_count < NSDB_STMT_IDS) {
-        s->ids[s->id_count] = *id;
-        note(s, sqlite3_bind_blob(s->st, ++s->at, s->ids[s->id_count++].b, sizeof id->b,
-                                  SQLITE_STATIC));
-    } else {
-        note(s, sqlite3_bind_blob(s->st, ++s->at, id->b, sizeof id->b, SQLITE_TRANSIENT));
+        at = next_param(s, REDO_NULL, NULL, 0);
+        if (at > 0)
+            note(s, sqlite3_bind_null(s->st, at));
+        return;
     }
+    if (has_room) {
+        s->ids[s->id_count] = *id;
+        id = &s->ids[s->id_count++];
+    }
+    at = next_param(s, REDO_BLOB, id->b, sizeof id->b);
+    if (at > 0)
+        note(s, sqlite3_bind_blob(s->st, at, id->b, sizeof id->b,
+                                  has_room ? SQLITE_STATIC : SQLITE_TRANSIENT));
 }
 
 void nsdb_bind_digest(struct nsdb_stmt *s, const struct digest *d)
 {
-    if (s->rc == 0)
-        note(s, sqlite3_bind_blob(s->st, ++s->at, d->b, sizeof d->b, SQLITE_TRANSIENT));
+    int at = next_param(s, REDO_BLOB, d->b, sizeof d->b);
+
+    if (at > 0)
+        note(s, sqlite3_bind_blob(s->st, at, d->b, sizeof d->b, SQLITE_TRANSIENT));
 }
 
 void nsdb_bind_view(struct nsdb_stmt *s, struct view v)
 {
-    if (s->rc == 0)
-        note(s, sqlite3_bind_blob64(s->st, ++s->at, v.p ? v.p : (const uint8_t *)"", v.n,
-                                    SQLITE_STATIC));
+    int at = next_param(s, REDO_BLOB, v.p, v.n);
+
+    if (at > 0)
+        note(s, sqlite3_bind_blob64(s->st, at, v.p ? v.p : (const uint8_t *)"", v.n, SQLITE_STATIC));
 }
 
 void nsdb_bind_text(struct nsdb_stmt *s, const char *text)
 {
-    if (s->rc == 0)
-        note(s, sqlite3_bind_text(s->st, ++s->at, text, -1, SQLITE_TRANSIENT));
+    int at = next_param(s, REDO_TEXT, text, strlen(text));
+
+    if (at > 0)
+        note(s, sqlite3_bind_text(s->st, at, text, -1, SQLITE_TRANSIENT));
 }
 
 int nsdb_step(struct nsdb_stmt *s)
@@ -733,6 +923,11 @@ int nsdb_step(struct nsdb_stmt *s)
     if (s->rc < 0)
         return s->rc;
     rc = sqlite3_step(s->st);
+    if ((rc == SQLITE_DONE || rc == SQLITE_ROW) && !s->is_noted && s->slot->is_change) {
+        s->is_noted = true;
+        if (s->db->is_open)
+            redo_note(s->db->redo, &s->slot->name, s->slot->sql, s->params, (size_t)s->at);
+    }
     if (rc == SQLITE_ROW)
         return 1;
     return reason(rc);
@@ -780,12 +975,12 @@ void nsdb_end(struct nsdb_stmt *s)
 {
     if (!s->db)
         return;
-    if (!s->is_used) {
+    if (!s->is_cached) {
         sqlite3_finalize(s->st);
     } else {
         sqlite3_reset(s->st);
         sqlite3_clear_bindings(s->st);
-        *s->is_used = false;
+        s->slot->is_used = false;
     }
     nsdb_unlock(s->db);
     s->db = NULL;

@@ -39,8 +39,8 @@ int nsdb_sync(struct nsdb *db) PHR_MUST_CHECK;
 
 /*
  * Told of each change of a row of names, under the names lock, so that what others keep of it in
- * memory goes: an inode; a new name of child in parent; names went or moved; the header of a
- * file; a transaction that was undone (all may be different from what was seen).
+ * memory goes: an inode; a name of child came or went (parent: of a directory, else NULL); names
+ * went or moved; the header of a file; a transaction that was undone (all may be different from what was seen).
  */
 struct nsdb_watch {
     void *user;

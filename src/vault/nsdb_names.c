@@ -1,6 +1,8 @@
 /* Rows of names: inodes, dentries, headers, seals. The ledger's side of them: nsdb_shadow.c. */
 #include "vault/nsdb_names.h"
 
+#include <dirent.h>
+
 #define INODE_COLUMNS                                                                      \
     "nodeid, ino, class, kind, epoch, version, conf, writer, gone, dirty, sealed"
 #define DENTRY_COLUMNS                                                                     \
@@ -38,6 +40,17 @@ static void tell_names(struct nsdb *db)
 
     if (w)
         w->on_names(w->user);
+}
+
+/* One name came or went. */
+static void tell_name(struct nsdb *db, const struct name_dentry *row)
+{
+    const struct nsdb_watch *w = nsdb_get_watch(db);
+
+    if (!row->is_opened)
+        tell_names(db);
+    else if (w)
+        w->on_name(w->user, row->dtype == DT_DIR ? &row->parent : NULL, &row->child);
 }
 
 static void tell_header(struct nsdb *db, const struct id16 *file)
@@ -360,7 +373,6 @@ int nsdb_dentry_insert(struct nsdb *db, struct name_dentry *io_row)
     static const char sql[] =
         "INSERT INTO dentry(row, parent, tag, class, epoch, version, conf,"
         " writer, child, dtype, sealed, cookie) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)";
-    const struct nsdb_watch *w = nsdb_get_watch(db);
     uint64_t cookie = io_row->cookie;
     struct nsdb_stmt s;
     int rc = cookie ? 0 : nsdb_number_next(db, NSDB_NUMBER_COOKIE, &cookie);
@@ -373,10 +385,7 @@ int nsdb_dentry_insert(struct nsdb *db, struct name_dentry *io_row)
     rc = nsdb_run(&s);
     if (rc == 0)
         io_row->cookie = cookie;
-    if (w && io_row->is_opened)
-        w->on_name(w->user, &io_row->parent, &io_row->child);
-    else
-        tell_names(db);
+    tell_name(db, io_row);
     return rc;
 }
 
@@ -428,6 +437,18 @@ int nsdb_dentry_delete(struct nsdb *db, const struct id16 *row)
     tell_names(db);
     nsdb_query(db, sql, &s);
     nsdb_bind_id(&s, row);
+    return nsdb_run(&s);
+}
+
+int nsdb_dentry_remove(struct nsdb *db, const struct name_dentry *row)
+{
+    static const char sql[] = "DELETE FROM dentry WHERE parent = ? AND cookie = ?";
+    struct nsdb_stmt s;
+
+    tell_name(db, row);
+    nsdb_query(db, sql, &s);
+    nsdb_bind_id(&s, &row->parent);
+    nsdb_bind_u64(&s, row->cookie);
     return nsdb_run(&s);
 }
 

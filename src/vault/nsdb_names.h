@@ -82,6 +82,8 @@ int nsdb_dentry_confirm(struct nsdb *db, const struct id16 *row, uint64_t conf) 
 int nsdb_dentry_set_child(struct nsdb *db, const struct id16 *row, const struct id16 *child,
                           uint8_t dtype) PHR_MUST_CHECK;
 int nsdb_dentry_delete(struct nsdb *db, const struct id16 *row) PHR_MUST_CHECK;
+/* A row as it is in the table: its place and name are known. */
+int nsdb_dentry_remove(struct nsdb *db, const struct name_dentry *row) PHR_MUST_CHECK;
 int nsdb_dentry_count_links(struct nsdb *db, const struct id16 *child, uint32_t *out_n) PHR_MUST_CHECK;
 int nsdb_dentry_count_dirs(struct nsdb *db, const struct id16 *parent, uint32_t *out_n) PHR_MUST_CHECK;
 int nsdb_dentry_is_empty(struct nsdb *db, const struct id16 *parent, bool *out_empty) PHR_MUST_CHECK;

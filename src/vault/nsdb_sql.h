@@ -6,6 +6,7 @@
 #define PHR_VAULT_NSDB_SQL_H
 
 #include "vault/nsdb.h"
+#include "vault/nsdb_redo.h"
 
 enum { NSDB_STMT_IDS = 8 };
 
@@ -13,14 +14,21 @@ enum { NSDB_STMT_IDS = 8 };
 struct nsdb_stmt {
     struct nsdb *db;
     void *st;
-    bool *is_used; /* of the cached statement; NULL: a temporary one, the cached was in use */
+    struct stmt_slot *slot; /* of its text */
+    bool is_cached; /* else a temporary one: the cached was in use */
+    bool is_noted;  /* for the redo log, if it changes anything */
     int at;       /* last parameter bound */
     int rc;       /* first failure of prepare or bind */
     size_t id_count;
     struct id16 ids[NSDB_STMT_IDS]; /* bound: SQLite needs no copies of its own */
+    struct redo_param params[REDO_PARAMS_MAX]; /* what is bound */
 };
 
-/* sql must be a string with static storage: statements are cached by its address. */
+/*
+ * sql must be a string with static storage: statements are cached by its address. What is bound
+ * stays as it is until the first step (of views: until nsdb_end).
+ */
+struct stmt_slot;
 void nsdb_query(struct nsdb *db, const char *sql, struct nsdb_stmt *out_stmt);
 /* The one number that a statement without parameters gives, 0 where it gives no row. */
 int nsdb_query_u64(struct nsdb *db, const char *sql, uint64_t *out_value) PHR_MUST_CHECK;

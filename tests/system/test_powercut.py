@@ -472,7 +472,9 @@ def told_by_mount(top):
 
 
 def set_other_boot(vault):
-    """The rows' boot is over. (The probes see it without this: they run under another boot id.)"""
+    """The rows' boot is over, and with it the redo log. (The probes see it without this: they run
+    under another boot id.)"""
+    (vault / "namespace.db-redo").unlink(missing_ok=True)
     db = sqlite3.connect(vault / "namespace.db")
     if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'content'").fetchone():  # else cut before the first sync
         db.execute("UPDATE content SET boot_id = randomblob(16) WHERE durable = 0")

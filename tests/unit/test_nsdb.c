@@ -35,8 +35,8 @@ static int teardown(void **state)
     (void)state;
     nsdb_close(db);
     db = NULL;
-    for (int i = 0; i < 3; i++) {
-        static const char *const ends[] = { "", "-wal", "-shm" };
+    for (int i = 0; i < 4; i++) {
+        static const char *const ends[] = { "", "-wal", "-shm", "-redo" };
 
         snprintf(file, sizeof file, "%s%s", path, ends[i]);
         unlink(file);
