@@ -1,6 +1,6 @@
 /*
  * One node as it is loaded and changed: what node*.c build on. Everything here under the names
- * lock. A change is a transaction: rows, the ledger's image of them, audit event, signed op (S-2).
+ * lock. A change is a transaction: rows, the ledger's image of them, audit event, draft of the op (S-2).
  */
 #ifndef PHR_VAULT_NAMES_H
 #define PHR_VAULT_NAMES_H
@@ -59,7 +59,7 @@ struct names_tx {
 };
 int names_begin(struct names_tx *tx, struct vault *v, const struct who *who, struct session *s,
                 struct class_key *k) PHR_MUST_CHECK;
-/* event may be NULL. Signs the op (if there are changes), stores it, commits: at once or within 5 ms. */
+/* event may be NULL. Drafts the op (if there are changes), commits: at once or within 5 ms. */
 int names_commit(struct names_tx *tx, const struct event *event, bool soon) PHR_MUST_CHECK;
 void names_rollback(struct names_tx *tx);
 

@@ -3,9 +3,11 @@
  *
  * NSDB-1  One connection reads and writes, under one recursive mutex, so a reader always
  *         sees what was acknowledged, also what still rides in the open transaction.
- * NSDB-2  A transaction that is committed "soon" stays open for at most 5 ms; what joins it
- *         later is undone alone by a savepoint. A commit that fails takes all of them along,
- *         so the mount is told to forget (failed_count).
+ * NSDB-2  SQLite's transaction stays open for a tenth of a second and takes up what comes
+ *         meanwhile; each nsdb_begin is undone alone by a savepoint. nsdb_commit answers when the
+ *         statements are in the redo log (nsdb_redo.c), so that a kill takes nothing; those that
+ *         are committed "soon" go there within 5 ms. When SQLite's commit fails, what is in the
+ *         redo log is run again, and the rest is gone: who watches is told.
  * NSDB-3  The WAL is synced outside the mutex, one sync for everybody who waits (ticket).
  *
  * After a power cut the database is a consistent earlier state: synchronous=NORMAL never
@@ -858,8 +860,8 @@ static int next_param(struct nsdb_stmt *s, enum redo_type type, const void *p, u
 {
     if (s->rc < 0)
         return 0;
-    if (s->at < REDO_PARAMS_MAX)
-        s->params[s->at] = (struct redo_param){ type, p, n };
+    INVARIANT(s->at < REDO_PARAMS_MAX);
+    s->params[s->at] = (struct redo_param){ type, p, n };
     return ++s->at;
 }
 

@@ -2,8 +2,8 @@
  * namespace.db: the one door to SQLite for the vault (S-3). Rows are sealed before they come
  * here; plain columns hold ids, versions, locations and states only (STORAGE 1, 3).
  *
- * One writer connection (nsdb_begin takes its mutex, nsdb_commit or nsdb_rollback gives it
- * back) and one reader connection. STORAGE 3 has the pragmas and the order.
+ * One connection reads and writes (nsdb_begin takes its mutex, nsdb_commit or nsdb_rollback gives
+ * it back), one copies the log. What is committed survives a kill; a power cut, after nsdb_sync.
  */
 #ifndef PHR_VAULT_NSDB_H
 #define PHR_VAULT_NSDB_H
@@ -28,9 +28,9 @@ void nsdb_unlock(struct nsdb *db);
 int nsdb_begin(struct nsdb *db) PHR_MUST_CHECK;
 int nsdb_commit(struct nsdb *db) PHR_MUST_CHECK;
 void nsdb_rollback(struct nsdb *db);
-/* create, setattr: stays in the open transaction for at most 5 ms (STORAGE 3). */
+/* create, setattr: a kill may take it for at most 5 ms (STORAGE 3). */
 void nsdb_commit_soon(struct nsdb *db);
-/* What still rides is committed now: for a close(), after which a kill may take nothing (P5). */
+/* No longer: for a close(), after which a kill may take nothing (P5). */
 int nsdb_commit_riders(struct nsdb *db) PHR_MUST_CHECK;
 /* A transaction is open on this thread (the names lock is held). */
 bool nsdb_is_in_tx(const struct nsdb *db);

@@ -1,6 +1,6 @@
 /*
- * A change of a row costs SQLite every page that it touches, twenty for an unlink, and all of
- * them at each commit. So a transaction is acknowledged when its statements are in this log, a
+ * A change of a row costs SQLite every page that it touches, some twenty for an unlink, and each
+ * commit writes them all. So a transaction is acknowledged when its statements are in this log, a
  * write of one or two KiB, and SQLite commits those of a tenth of a second at once.
  *
  * REDO-1  A record is in the kernel before redo_send answers: it survives kill -9. A record that

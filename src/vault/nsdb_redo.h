@@ -10,7 +10,7 @@
 #include "base/cursor.h"
 #include "base/scope.h"
 
-enum { REDO_PARAMS_MAX = 12, REDO_LOG_BYTES_MAX = 2 * 1024 * 1024 };
+enum { REDO_PARAMS_MAX = 16, REDO_LOG_BYTES_MAX = 2 * 1024 * 1024 };
 
 enum redo_type { REDO_NULL, REDO_NUMBER, REDO_BLOB, REDO_TEXT };
 struct redo_param {
