@@ -4,10 +4,11 @@
  * NSDB-1  One connection reads and writes, under one recursive mutex, so a reader always
  *         sees what was acknowledged, also what still rides in the open transaction.
  * NSDB-2  SQLite's transaction stays open for a tenth of a second and takes up what comes
- *         meanwhile; each nsdb_begin is undone alone by a savepoint. nsdb_commit answers when the
+ *         meanwhile. nsdb_commit answers when the
  *         statements are in the redo log (nsdb_redo.c), so that a kill takes nothing; those that
- *         are committed "soon" go there within 5 ms. When SQLite's commit fails, what is in the
- *         redo log is run again, and the rest is gone: who watches is told.
+ *         are committed "soon" go there within 5 ms. When one is rolled back, or SQLite's commit
+ *         fails, all is undone and what is in the redo log run again: rare, and without the
+ *         price of a savepoint for each. What is gone then, who watches is told.
  * NSDB-3  The WAL is synced outside the mutex, one sync for everybody who waits (ticket).
  *
  * After a power cut the database is a consistent earlier state: synchronous=NORMAL never
@@ -58,7 +59,6 @@ struct nsdb {
     bool is_tx;           /* lock: a nsdb_begin is open */
     bool is_pending;      /* lock: the SQLite transaction holds acknowledged work */
     bool is_open;         /* lock: BEGIN was done */
-    bool has_savepoint;   /* lock */
     struct redo *redo;    /* lock */
     size_t redo_mark;     /* lock: when nsdb_begin was called */
     uint64_t pending_ms;  /* lock: since when is_pending, or when the commit failed last */
@@ -151,6 +151,7 @@ static const char schema_sql[] =
 
 static int load_redo(struct nsdb *db, const char *path);
 static int replay(struct nsdb *db);
+static void run_again(struct nsdb *db);
 static int numbers_load(struct nsdb *db);
 static void numbers_doubt(struct nsdb *db);
 static void read_ahead(const char *path);
@@ -328,17 +329,15 @@ static int run_word(struct nsdb *db, const char *sql)
 int nsdb_begin(struct nsdb *db)
 {
     static const char begin[] = "BEGIN IMMEDIATE";
-    static const char savepoint[] = "SAVEPOINT s";
     int rc = 0;
 
     nsdb_lock(db);
     INVARIANT(!db->is_tx);
-    if (!db->is_open) {
+    if (db->is_open && redo_is_full(db->redo)) /* an undo needs it (nsdb_rollback) */
+        rc = commit_now(db);
+    if (rc == 0 && !db->is_open) {
         rc = run_word(db, begin);
         db->is_open = rc == 0;
-    } else {
-        rc = run_word(db, savepoint);
-        db->has_savepoint = rc == 0;
     }
     if (rc < 0) {
         nsdb_unlock(db);
@@ -372,16 +371,6 @@ static void tell_undo(struct nsdb *db)
 bool nsdb_is_in_tx(const struct nsdb *db)
 {
     return db->is_tx;
-}
-
-static int release_savepoint(struct nsdb *db)
-{
-    static const char release[] = "RELEASE s";
-
-    if (!db->has_savepoint)
-        return 0;
-    db->has_savepoint = false;
-    return run_word(db, release);
 }
 
 /* Work that is acknowledged, or will be within 5 ms, is in the open transaction. */
@@ -446,11 +435,10 @@ static int commit_now(struct nsdb *db)
 
 int nsdb_commit(struct nsdb *db)
 {
-    int rc;
+    int rc = 0;
 
     INVARIANT(db->is_tx);
-    rc = release_savepoint(db);
-    if (rc == 0 && redo_send(db->redo) == 0)
+    if (redo_send(db->redo) == 0)
         wants_commit(db);
     else
         rc = commit_now(db);
@@ -462,7 +450,6 @@ int nsdb_commit(struct nsdb *db)
 void nsdb_commit_soon(struct nsdb *db)
 {
     INVARIANT(db->is_tx);
-    ignored(release_savepoint(db)); /* the commit would fail too and say so */
     wants_commit(db);
     db->is_tx = false;
     nsdb_unlock(db);
@@ -479,23 +466,28 @@ int nsdb_commit_riders(struct nsdb *db)
     return rc;
 }
 
+/* SQLite's whole transaction is undone, and what came before this one is run again. */
 void nsdb_rollback(struct nsdb *db)
 {
     static const char rollback[] = "ROLLBACK";
-    static const char rollback_to[] = "ROLLBACK TO s";
+    const bool has_changes = sqlite3_total_changes64(db->db) != db->changes_before;
 
     INVARIANT(db->is_tx);
-    if (db->has_savepoint) {
-        ignored(run_word(db, rollback_to)); /* undo of undo: nothing better is left to do */
-        ignored(release_savepoint(db));
-    } else {
-        ignored(run_word(db, rollback)); /* SQLite may have rolled back by itself */
-        db->is_open = false;
-    }
-    redo_undo(db->redo, db->redo_mark);
     db->is_tx = false;
-    if (sqlite3_total_changes64(db->db) != db->changes_before)
-        tell_undo(db);
+    redo_undo(db->redo, db->redo_mark);
+    if (has_changes || !db->is_pending) {
+        const bool has_others = db->is_pending;
+
+        if (has_others)
+            ignored(redo_send(db->redo)); /* else creates of the last 5 ms are gone, as after a crash */
+        ignored(run_word(db, rollback));  /* SQLite may have rolled back by itself */
+        db->is_open = false;
+        db->is_pending = false;
+        if (has_changes)
+            tell_undo(db);
+        if (has_others)
+            run_again(db);
+    }
     nsdb_unlock(db);
 }
 

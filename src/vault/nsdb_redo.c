@@ -151,6 +151,7 @@ size_t redo_mark(const struct redo *r)
 
 void redo_undo(struct redo *r, size_t mark)
 {
+    r->is_broken = !writer_ok(&r->noted);
     if (r->noted.n == mark)
         return;
     r->noted.n = mark;

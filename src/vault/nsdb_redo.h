@@ -40,7 +40,7 @@ int redo_replay(struct redo *r, redo_run *run, void *user, uint64_t *io_last) PH
 void redo_note(struct redo *r, struct redo_name *name, const char *sql, const struct redo_param *params,
                size_t count);
 size_t redo_mark(const struct redo *r);
-void redo_undo(struct redo *r, size_t mark); /* what was noted since then was undone */
+void redo_undo(struct redo *r, size_t mark); /* what was noted since then was undone; nothing lacked then */
 /* True while there is something noted that redo_send has not written. */
 bool redo_has_unsent(const struct redo *r);
 /* Writes it: it survives a kill. PHR_E_LIMIT and others: only a commit helps. */
