@@ -18,7 +18,6 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdalign.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,7 +36,7 @@ enum {
 static const char vfs_name[] = "phr-names";
 
 struct wal_file {
-    alignas(max_align_t) sqlite3_file file; /* what SQLite knows */
+    alignas(8) sqlite3_file file; /* what SQLite knows; it aligns no more than this */
     pthread_mutex_t lock; /* a sync comes from another thread than the writes */
     uint8_t *held;        /* lock */
     size_t held_bytes;    /* lock */
