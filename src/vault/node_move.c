@@ -70,7 +70,6 @@ static int drop_name(struct names_tx *tx, const struct name_dentry *row, uint64_
                      bool *out_last)
 {
     struct name_inode inode;
-    struct nsdb_stmt s;
     bool last = true;
     int rc = 0;
 
@@ -80,10 +79,9 @@ static int drop_name(struct names_tx *tx, const struct name_dentry *row, uint64_
         rc = names_remove_dentry(tx, row);
     if (rc < 0)
         return rc;
-    rc = nsdb_inode_find(tx->v->db, &row->child, &s, &inode);
+    rc = names_row_ino(tx->v, &row->child, &inode);
     if (rc < 0)
         return rc == -ENOENT ? 0 : rc;
-    nsdb_end(&s);
     *out_nodeid = inode.nodeid;
     *out_last = last;
     return last ? names_remove_inode(tx, &inode) : 0;

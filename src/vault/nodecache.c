@@ -178,6 +178,18 @@ static void on_inode(void *user, uint64_t nodeid)
         drop(c, k);
 }
 
+/* The kernel asks once more about what it has just unlinked. */
+static void on_gone(void *user, uint64_t nodeid)
+{
+    struct kept_node *k = by_nodeid(((struct vault *)user)->nodecache, nodeid);
+
+    if (k) {
+        k->row.is_gone = true;
+        k->row.is_forgotten = false;
+        k->row.is_dirty = false;
+    }
+}
+
 /* A name came or went: of its child, and among the directories of its parent, if it is one. */
 static void on_name(void *user, const struct id16 *parent, const struct id16 *child)
 {
@@ -210,7 +222,7 @@ static void on_undo(void *user)
 int nodecache_open(struct vault *v)
 {
     struct nsdb_watch watch = {
-        .user = v, .on_inode = on_inode, .on_name = on_name, .on_names = on_names,
+        .user = v, .on_inode = on_inode, .on_gone = on_gone, .on_name = on_name, .on_names = on_names,
         .on_header = on_header, .on_undo = on_undo
     };
 

@@ -39,12 +39,13 @@ int nsdb_sync(struct nsdb *db) PHR_MUST_CHECK;
 
 /*
  * Told of each change of a row of names, under the names lock, so that what others keep of it in
- * memory goes: an inode; a name of child came or went (parent: of a directory, else NULL); names
+ * memory goes: an inode; an inode that has no name any more and else stays as it was; a name of child came or went (parent: of a directory, else NULL); names
  * went or moved; the header of a file; a transaction that was undone (all may be different from what was seen).
  */
 struct nsdb_watch {
     void *user;
     void (*on_inode)(void *user, uint64_t nodeid);
+    void (*on_gone)(void *user, uint64_t nodeid);
     void (*on_name)(void *user, const struct id16 *parent, const struct id16 *child);
     void (*on_names)(void *user);
     void (*on_header)(void *user, const struct id16 *file);

@@ -167,9 +167,11 @@ int nsdb_inode_confirm(struct nsdb *db, uint64_t nodeid, uint64_t conf)
 int nsdb_inode_mark_gone(struct nsdb *db, uint64_t nodeid)
 {
     static const char sql[] = "UPDATE inode SET gone = 1, dirty = 0 WHERE nodeid = ?";
+    const struct nsdb_watch *w = nsdb_get_watch(db);
     struct nsdb_stmt s;
 
-    tell_inode(db, nodeid);
+    if (w)
+        w->on_gone(w->user, nodeid);
     nsdb_query(db, sql, &s);
     nsdb_bind_u64(&s, nodeid);
     return nsdb_run(&s);
