@@ -1,6 +1,9 @@
 /*
  * The pool. A compartment is active from its first create until it was quiet for a while; the
  * keys that are ready for it lie in the arena, are in no file yet, and are wiped at logout.
+ *
+ * How many are kept ready follows the use: who makes one file needs a few, and 512 of them are
+ * 47 ms of a processor that his own bytes could use.
  */
 #include "vault/pool.h"
 
@@ -15,6 +18,7 @@
 enum {
     POOL_CLASSES = 4,
     POOL_READY_MAX = 512,       /* of one class: 512 slots of the arena's 16,384 */
+    POOL_READY_MIN = 32,        /* and at first */
     POOL_BATCH = 16,            /* between two looks at who is waiting */
     POOL_QUIET_MS = 60 * 1000
 };
@@ -26,6 +30,8 @@ struct pool_class {
     uint64_t used_ms;
     struct key_set *ready[POOL_READY_MAX];
     size_t count;
+    size_t wanted; /* doubles each time that so many were too few */
+    bool was_full; /* since it did */
 };
 
 struct pool {
@@ -109,6 +115,8 @@ static struct pool_class *place_of(struct pool *p, const struct class_ctx *ctx)
     drop(oldest);
     oldest->ctx = *ctx;
     oldest->is_active = true;
+    oldest->wanted = POOL_READY_MIN;
+    oldest->was_full = false;
     return oldest;
 }
 
@@ -123,7 +131,11 @@ struct key_set *pool_take(struct pool *p, const struct class_ctx *ctx, const str
     c->used_ms = clock_boottime_ms();
     if (c->count > 0)
         keys = c->ready[--c->count];
-    if (c->count < POOL_READY_MAX / 2)
+    if (c->was_full && c->count < c->wanted / 4 && c->wanted < POOL_READY_MAX) {
+        c->wanted *= 2;
+        c->was_full = false;
+    }
+    if (c->count < c->wanted / 2)
         pthread_cond_signal(&p->wake);
     pthread_mutex_unlock(&p->lock);
     return keys;
@@ -139,7 +151,7 @@ static struct pool_class *find_hungry(struct pool *p)
 
         if (c->is_active && now - c->used_ms > POOL_QUIET_MS)
             drop(c);
-        else if (c->is_active && c->count < POOL_READY_MAX)
+        else if (c->is_active && c->count < c->wanted)
             return c;
     }
     return NULL;
@@ -170,6 +182,7 @@ static void make_some(struct pool *p, struct pool_class *c)
         else
             key_set_release(made[--n]);
     }
+    c->was_full = c->was_full || c->count >= c->wanted;
 }
 
 static void *pool_main(void *arg)
