@@ -21,7 +21,13 @@
 #include "crypto/random.h"
 #include "vault/content_state.h"
 
-enum { SEALED_COUNT_MAX = 1 << 20, NONCES_MIN = 16, CT_ROOM_MIN = 16 * 1024 };
+enum {
+    SEALED_COUNT_MAX = 1 << 20,
+    NONCES_MIN = 16,
+    CT_ROOM_MIN = 16 * 1024,
+    CT_ROOM_OWN_MAX = 128 * 1024 /* more is in a scratch buffer, whose pages are there already */
+};
+static_assert((size_t)SCRATCH_BYTES == (size_t)SMALL_BYTES_MAX, "the largest fits");
 
 static size_t ct_room_for(size_t bytes)
 {
@@ -29,7 +35,17 @@ static size_t ct_room_for(size_t bytes)
 
     while (room < bytes)
         room *= 2;
-    return room;
+    return room > CT_ROOM_OWN_MAX ? SCRATCH_BYTES : room;
+}
+
+static void ct_free(struct content *ct, struct building *b)
+{
+    if (b->ct_room == SCRATCH_BYTES)
+        contents_scratch_give(ct->cs, b->ct);
+    else
+        free(b->ct);
+    b->ct = NULL;
+    b->ct_room = 0;
 }
 
 void building_free_one(struct content *ct, struct building *b)
@@ -38,7 +54,7 @@ void building_free_one(struct content *ct, struct building *b)
         return;
     if (b->ct)
         contents_memory_give(ct->cs, b->ct_room);
-    free(b->ct);
+    ct_free(ct, b);
     free(b->nonces);
     strip_fini(&b->strip);
     free(b);
@@ -217,7 +233,7 @@ static int ct_grow(struct content *ct, struct seg *seg, size_t bytes)
 {
     struct building *b = seg->building;
     size_t room = ct_room_for(bytes);
-    uint8_t *p;
+    uint8_t *p = NULL;
     int rc;
 
     if (bytes <= b->ct_room)
@@ -225,13 +241,14 @@ static int ct_grow(struct content *ct, struct seg *seg, size_t bytes)
     if (bytes > SMALL_BYTES_MAX || !contents_memory_take(ct->cs, room - b->ct_room))
         return building_spill(ct, seg);
     rc = entries_grow(ct, b, layout_blocks(room));
-    p = rc == 0 ? malloc(room) : NULL;
+    if (rc == 0)
+        p = room == SCRATCH_BYTES ? contents_scratch_take(ct->cs) : malloc(room);
     if (!p) {
         contents_memory_give(ct->cs, room - b->ct_room);
         return -ENOMEM;
     }
     memcpy(p, b->ct, seg->plaintext_len);
-    free(b->ct);
+    ct_free(ct, b);
     b->ct = p;
     b->ct_room = room;
     return 0;
@@ -349,9 +366,7 @@ int building_spill(struct content *ct, struct seg *seg)
         return rc;
     }
     contents_memory_give(ct->cs, b->ct_room);
-    free(b->ct);
-    b->ct = NULL;
-    b->ct_room = 0;
+    ct_free(ct, b);
     return 0;
 }
 
