@@ -1,3 +1,4 @@
+#include "mount/kernel_order.h"
 #include "mount/negotiate.h"
 #include "mount/ops.h"
 #include "mount/pending.h"
@@ -71,6 +72,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
         reply_fail(req, -ENOMEM);
         return;
     }
+    kernel_order_asked();
     t->nodeid = ino;
     t->change = (struct node_change){
         .set = (enum node_set)to_node_set(to_set, negotiate_get_raw()->kill_suidgid),

@@ -1,5 +1,6 @@
 #include "mount/ops.h"
 
+#include "mount/kernel_order.h"
 #include "mount/reply.h"
 
 struct fill {
@@ -12,6 +13,7 @@ struct fill {
 
 static struct dir *dir_of(const struct fuse_file_info *fi)
 {
+    kernel_order_asked();
     return (struct dir *)(uintptr_t)fi->fh;
 }
 

@@ -1,12 +1,14 @@
 #include "mount/ops.h"
 
 #include "mount/inval.h"
+#include "mount/kernel_order.h"
 #include "mount/negotiate.h"
 #include "mount/pending.h"
 #include "mount/reply.h"
 
 static struct file *file_of(const struct fuse_file_info *fi)
 {
+    kernel_order_asked();
     return (struct file *)(uintptr_t)fi->fh;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/secret.h"
+#include "mount/kernel_order.h"
 #include "mount/negotiate.h"
 
 enum { ROOM_BYTES = 1024 * 1024 };
@@ -14,6 +15,10 @@ static const double valid_s = 3600;
 static const double absent_s = 1;
 /* Of root, patients and compartments. Logins, logouts, grants and cut-offs drop them at once. */
 static const double top_valid_s = 1;
+
+#ifdef __SANITIZE_THREAD__
+char kernel_order_edge;
+#endif
 
 struct mountpoint *reply_mountpoint(fuse_req_t req)
 {
@@ -72,16 +77,19 @@ void reply_fail(fuse_req_t req, int rc)
     else
         log_debug("request_refused", LOG_U64("opcode", negotiate_get_raw()->opcode),
                   LOG_U64("node", negotiate_get_raw()->nodeid), LOG_RC("cause", rc));
+    kernel_order_answering();
     answered(fuse_reply_err(req, to_errno(rc)));
 }
 
 void reply_done(fuse_req_t req)
 {
+    kernel_order_answering();
     answered(fuse_reply_err(req, 0));
 }
 
 void reply_none(fuse_req_t req)
 {
+    kernel_order_answering();
     fuse_reply_none(req);
 }
 
@@ -130,6 +138,7 @@ void reply_attr(fuse_req_t req, const struct node_attr *attr)
 {
     struct fuse_entry_param e = entry_of(req, attr);
 
+    kernel_order_answering();
     answered(fuse_reply_attr(req, &e.attr, e.attr_timeout));
 }
 
@@ -137,7 +146,10 @@ void reply_entry(fuse_req_t req, const struct node_attr *attr)
 {
     struct fuse_entry_param e = entry_of(req, attr);
     struct vault *v = reply_vault(req);
-    int rc = fuse_reply_entry(req, &e);
+    int rc;
+
+    kernel_order_answering();
+    rc = fuse_reply_entry(req, &e);
 
     if (rc < 0)
         node_forget(v, attr->nodeid, 1);
@@ -148,6 +160,7 @@ void reply_no_entry(fuse_req_t req)
 {
     struct fuse_entry_param e = { .entry_timeout = absent_s };
 
+    kernel_order_answering();
     answered(fuse_reply_entry(req, &e));
 }
 
@@ -182,6 +195,7 @@ void reply_create(fuse_req_t req, const struct node_attr *attr, struct file *tak
     int rc;
 
     count_writer(m, take, flags, true);
+    kernel_order_answering();
     rc = fuse_reply_create(req, &e, &fi);
     if (rc < 0) {
         count_writer(m, take, flags, false);
@@ -198,6 +212,7 @@ void reply_open(fuse_req_t req, struct file *take, int flags, bool keep_cache)
     int rc;
 
     count_writer(m, take, flags, true);
+    kernel_order_answering();
     rc = fuse_reply_open(req, &fi);
     if (rc < 0) {
         count_writer(m, take, flags, false);
@@ -212,6 +227,7 @@ void reply_opendir(fuse_req_t req, struct dir *take, bool may_cache)
     int rc;
 
     fi.fh = (uint64_t)(uintptr_t)take;
+    kernel_order_answering();
     rc = fuse_reply_open(req, &fi);
     if (rc < 0)
         node_releasedir(take);
@@ -220,21 +236,25 @@ void reply_opendir(fuse_req_t req, struct dir *take, bool may_cache)
 
 void reply_data(fuse_req_t req, struct view data)
 {
+    kernel_order_answering();
     answered(fuse_reply_buf(req, (const char *)data.p, data.n));
 }
 
 void reply_written(fuse_req_t req, size_t n)
 {
+    kernel_order_answering();
     answered(fuse_reply_write(req, n));
 }
 
 void reply_link(fuse_req_t req, const char *target)
 {
+    kernel_order_answering();
     answered(fuse_reply_readlink(req, target));
 }
 
 void reply_xattr(fuse_req_t req, struct view value, size_t room)
 {
+    kernel_order_answering();
     if (room == 0)
         answered(fuse_reply_xattr(req, value.n));
     else if (value.n > room)
@@ -245,11 +265,13 @@ void reply_xattr(fuse_req_t req, struct view value, size_t room)
 
 void reply_statfs(fuse_req_t req, const struct statvfs *st)
 {
+    kernel_order_answering();
     answered(fuse_reply_statfs(req, st));
 }
 
 void reply_offset(fuse_req_t req, uint64_t offset)
 {
+    kernel_order_answering();
     answered(fuse_reply_lseek(req, (off_t)offset));
 }
 
