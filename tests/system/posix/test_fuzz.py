@@ -186,6 +186,17 @@ def report(fuzz, opts, out):
     print("\n".join(out[-30:]), flush=True)
 
 
+def found_by_sanitizers(logs):
+    """1 when a log holds a report of one; ordinary builds write none."""
+    for log in logs:
+        text = log.read_text(errors="replace")
+        at = re.search("Sanitizer:|runtime error:", text)
+        if at:
+            print(text[max(0, at.start() - 200):at.start() + 6000])
+            return 1
+    return 0
+
+
 def read_list(path):
     return [int(word) for word in pathlib.Path(path).read_text().split()]
 
@@ -217,6 +228,7 @@ def main():
                     harness.print_logs(mount.realm.run_dir)
             else:
                 print(out[-1])
+                status = 0 if opts.plain else found_by_sanitizers(mount.realm.log_files())
     except Skipped as why:
         print(f"skipped: {why}")
         return harness.SKIP
