@@ -32,6 +32,7 @@ enum {
     NOTED_BYTES_MAX = 512 * 1024, /* of one record; a longer transaction is committed */
     NAMES_MAX = 512,              /* statements of one round */
     SQL_BYTES_MAX = 4096,
+    FILE_BYTES_TAKEN_MAX = 8 * REDO_LOG_BYTES_MAX, /* what is behind was never written by us */
     BOOT_ID_BYTES = 36
 };
 
@@ -306,6 +307,8 @@ int redo_replay(struct redo *r, redo_run *run, void *user, uint64_t *io_last)
 
     if (size <= HEAD_BYTES)
         return size < 0 ? -errno : 0;
+    if (size > FILE_BYTES_TAKEN_MAX)
+        size = FILE_BYTES_TAKEN_MAX;
     bytes = malloc((size_t)size);
     if (!bytes)
         return -ENOMEM;

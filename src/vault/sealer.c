@@ -19,7 +19,7 @@
 #include "vault/sealer_state.h"
 
 enum {
-    TODO_ROOM_MIN = 256,
+    WAITING_ROOM_MIN = 256,
     RETRY_MS = 2000,
     BUSY_FLUSHES = 20,     /* flush points in a tick: many files are being written, */
     BUSY_WAIT_MS = 20 * 1000 /* and what is due waits no longer than this */
@@ -89,7 +89,7 @@ static struct todo *todo_slot(struct todo *todos, size_t room, uint64_t nodeid)
 /* s->lock. */
 static bool todo_grow(struct sealer *s)
 {
-    size_t room = s->todo_room ? s->todo_room * 2 : TODO_ROOM_MIN;
+    size_t room = s->todo_room ? s->todo_room * 2 : WAITING_ROOM_MIN;
     struct todo *todos = calloc(room, sizeof *todos);
 
     if (!todos)
