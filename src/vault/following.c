@@ -378,6 +378,19 @@ static int list_named(struct worker *w)
     }
 }
 
+/* Of a ledger that is here, the change may have come before the list of what is held. */
+static bool want_if_followed(struct worker *w, const struct id16 *patient)
+{
+    struct patient_work *p;
+
+    pthread_mutex_lock(&w->lock);
+    p = find(&w->following, patient);
+    if (p)
+        following_want(&w->following, p);
+    pthread_mutex_unlock(&w->lock);
+    return p != NULL;
+}
+
 /* FOLLOWING-1 */
 static int list_strangers(struct worker *w)
 {
@@ -411,7 +424,7 @@ static int list_strangers(struct worker *w)
             struct id16 patient;
 
             memcpy(patient.b, taken.p + at, sizeof patient.b);
-            if (!has_id(&ours, &patient))
+            if (!want_if_followed(w, &patient) && !has_id(&ours, &patient))
                 worker_tell_applied(w->v, &patient, get_le64(taken.p + at + sizeof patient));
         }
     }
