@@ -147,7 +147,9 @@ int vault_sync(struct vault *v, uint32_t timeout_ms, struct vault_backlog *out_l
         rc = backlog_of(v, out_left);
         if (rc < 0)
             return rc;
-        if ((out_left->ops == 0 && out_left->unsealed == 0 && out_left->objects == 0) || now >= end)
+        if (out_left->ops == 0 && out_left->unsealed == 0 && out_left->objects == 0)
+            return nsdb_sync(v->db); /* what the ledger has must not be undone here by a power cut */
+        if (now >= end)
             return 0;
         worker_wait_round(v, end - now < 100 ? (uint32_t)(end - now) : 100);
     }

@@ -70,7 +70,10 @@ struct vault_backlog {
     uint32_t objects;
     uint32_t parked;
 };
-/* Seals everything now and waits until the backlog is empty or the time is over; not a FUSE worker. */
+/*
+ * Seals everything now and waits until the backlog is empty or the time is over; not a FUSE worker.
+ * With nothing left, all of it is on the disk here too: a power cut takes nothing back.
+ */
 int vault_sync(struct vault *v, uint32_t timeout_ms, struct vault_backlog *out_left) PHR_MUST_CHECK;
 /*
  * Reads and verifies what is stored here for about budget_ms, and goes on where the last step
