@@ -293,6 +293,12 @@ static void on_damaged(void *user, const struct id16 *file, uint64_t first, uint
     log_error("damaged", LOG_ID("file", file->b), LOG_U64("block", first), LOG_U64("blocks", count));
 }
 
+static void on_contradicted(void *user, const struct id16 *patient, int reason)
+{
+    (void)user;
+    log_error("ledger_contradicted", LOG_ID("patient", patient->b), LOG_RC("cause", reason));
+}
+
 static void on_inval_names(void *user)
 {
     inval_names(((struct mountpoint *)user)->notifier);
@@ -310,6 +316,7 @@ static int vault_start(struct mountpoint *m)
     opts.upcalls.inval_entry = on_inval_entry;
     opts.upcalls.inval_names = on_inval_names;
     opts.upcalls.damaged = on_damaged;
+    opts.upcalls.contradicted = on_contradicted;
     if (rc == 0)
         rc = pending_open(&m->pending);
     if (rc == 0)

@@ -4,7 +4,8 @@
  *
  * FOLLOWING-1  A change of a ledger that is not followed is asked about ("does it concern one of
  *              ours?"); if not, it counts as applied: nothing here depends on it.
- * FOLLOWING-2  A ledger that is here and that the server does not know any more is a contradiction.
+ * FOLLOWING-2  A ledger that is here and that the server does not know any more, or knows less of, was rolled back;
+ *              with another entry at our head it is a fork. Said aloud, and nothing more is taken from there.
  */
 #include <string.h>
 
@@ -159,9 +160,49 @@ void worker_on_changed(struct vault *v, const struct id16 *patient, uint64_t seq
     pthread_mutex_unlock(&w->lock);
 }
 
+/* ---- contradictions ---- */
+
+void following_contradict(struct worker *w, struct patient_work *p, int reason)
+{
+    const struct vault_upcalls *up = &w->v->opts.upcalls;
+    bool is_new;
+
+    pthread_mutex_lock(&w->lock);
+    is_new = reason != 0 && p->contradiction != reason;
+    p->contradiction = reason;
+    pthread_mutex_unlock(&w->lock);
+    if (is_new && up->contradicted)
+        up->contradicted(up->user, &p->patient, reason);
+}
+
+bool following_is_contradicted(struct worker *w, const struct patient_work *p)
+{
+    bool is_contradicted;
+
+    pthread_mutex_lock(&w->lock);
+    is_contradicted = p->contradiction != 0;
+    pthread_mutex_unlock(&w->lock);
+    return is_contradicted;
+}
+
+int worker_contradiction(struct vault *v, const struct id16 *patient)
+{
+    struct worker *w = v->worker;
+    struct patient_work *p;
+    int reason;
+
+    if (!w)
+        return 0;
+    pthread_mutex_lock(&w->lock);
+    p = find(&w->following, patient);
+    reason = p ? p->contradiction : 0;
+    pthread_mutex_unlock(&w->lock);
+    return reason;
+}
+
 /* ---- lists ---- */
 
-/* A lower head than ours, or another leaf at ours, is a contradiction. */
+/* FOLLOWING-2 */
 static void take_head(struct worker *w, const struct id16 *patient, uint64_t head,
                       const struct digest *leaf)
 {
@@ -172,13 +213,17 @@ static void take_head(struct worker *w, const struct id16 *patient, uint64_t hea
 
     pthread_mutex_lock(&w->lock);
     p = following_get(&w->following, patient);
-    if (p && rc == 0)
-        p->is_contradicted = seq > head || (seq == head && !digest_equal(leaf, &ours));
     if (p && (rc == -ENOENT || (rc == 0 && seq < head)))
         following_want(&w->following, p);
     pthread_mutex_unlock(&w->lock);
-    if (p && rc == 0 && seq == head)
-        worker_tell_applied(w->v, patient, seq);
+    if (!p || rc < 0)
+        return;
+    if (seq == head && !digest_equal(leaf, &ours))
+        following_contradict(w, p, PHR_E_FORK);
+    else
+        following_contradict(w, p, seq > head ? PHR_E_ROLLBACK : 0);
+    if (seq == head)
+        fetching_tell_applied(w->v, patient, seq);
 }
 
 /* One question; *out_last and *out_more of the answer, *out_patients its ids. */
@@ -308,9 +353,9 @@ static int list_held_batch(struct worker *w, const struct writer *ids)
             continue;
         pthread_mutex_lock(&w->lock);
         p = following_get(&w->following, &patient);
-        if (p)
-            p->is_contradicted = true; /* FOLLOWING-2 */
         pthread_mutex_unlock(&w->lock);
+        if (p)
+            following_contradict(w, p, PHR_E_ROLLBACK);
     }
     return rc;
 }
@@ -425,7 +470,7 @@ static int list_strangers(struct worker *w)
 
             memcpy(patient.b, taken.p + at, sizeof patient.b);
             if (!want_if_followed(w, &patient) && !has_id(&ours, &patient))
-                worker_tell_applied(w->v, &patient, get_le64(taken.p + at + sizeof patient));
+                fetching_tell_applied(w->v, &patient, get_le64(taken.p + at + sizeof patient));
         }
     }
 }

@@ -120,7 +120,12 @@ char *vault_dup_status(struct vault *v, uint32_t uid)
         writer_text(&out, first ? "{\"patient_id\":" : ",{\"patient_id\":");
         first = false;
         jsontext_id(&out, &patient);
-        jsontext_f(&out, ",\"seq\":%llu}", (unsigned long long)seq);
+        jsontext_f(&out, ",\"seq\":%llu", (unsigned long long)seq);
+        if (worker_contradiction(v, &patient) != 0) {
+            writer_text(&out, ",\"contradiction\":");
+            jsontext_string(&out, view_text(phr_err_text(worker_contradiction(v, &patient))));
+        }
+        writer_u8(&out, '}');
     }
     writer_text(&out, "]}}");
     writer_u8(&out, '\0');

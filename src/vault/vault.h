@@ -29,6 +29,8 @@ struct vault_upcalls {
     void (*inval_names)(void *user);
     /* Stored bytes failed their check while blocks first..first+count-1 were read; may be NULL. */
     void (*damaged)(void *user, const struct id16 *file, uint64_t first, uint64_t count);
+    /* The server's ledger of a patient contradicts what was verified here (PHR_E_*); may be NULL. */
+    void (*contradicted)(void *user, const struct id16 *patient, int reason);
 };
 
 struct vault_opts {

@@ -30,6 +30,8 @@ int worker_follow(struct vault *v, const struct id16 *user, const struct id16 *p
 void worker_wait_fresh(struct vault *v, uint32_t timeout_ms);
 /* All that is followed is as the server says; only then is an older head than a pin a roll-back. */
 bool worker_is_fresh(struct vault *v);
+/* 0, or why the server's ledger of this patient is not the one that this host has verified. */
+int worker_contradiction(struct vault *v, const struct id16 *patient);
 /* The whole of what a sync or a logout wants signed and sent; returns at once. */
 void worker_kick(struct vault *v);
 

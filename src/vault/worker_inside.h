@@ -1,4 +1,4 @@
-/* What worker.c and following.c share. Names lock before w->lock. */
+/* What worker.c, following.c, fetching.c and pushing.c share. Names lock before w->lock. */
 #ifndef PHR_VAULT_WORKER_INSIDE_H
 #define PHR_VAULT_WORKER_INSIDE_H
 
@@ -7,7 +7,11 @@
 
 #include "vault/worker.h"
 
-enum { CALL_TIMEOUT_MS = 10000, FOLLOWING_BUCKETS = 4096 };
+enum {
+    CALL_TIMEOUT_MS = 10000,
+    PAUSE_MS = 1000, /* after a failure */
+    FOLLOWING_BUCKETS = 4096
+};
 
 /* A ledger that this host keeps up with. */
 struct patient_work {
@@ -15,7 +19,7 @@ struct patient_work {
     struct patient_work *next_wanted; /* lock */
     struct id16 patient;
     bool is_wanted;          /* lock: in the queue */
-    bool is_contradicted;    /* worker: fork or roll-back; nothing is pushed or applied */
+    int contradiction;       /* lock: 0, or why nothing is pushed or applied (following_contradict) */
     uint64_t pause_until_ms; /* worker */
     unsigned rebases;        /* worker */
 };
@@ -66,11 +70,29 @@ void following_want(struct following *f, struct patient_work *p);
 struct patient_work *following_take(struct following *f);
 /* All that has to be asked for is asked again: the link came up. */
 void following_restart(struct following *f);
+/*
+ * The server's ledger is not the one that this host has verified (PHR_E_FORK, PHR_E_ROLLBACK, PHR_E_SIGNATURE), or is
+ * again (0). The mount is told; nothing is pushed or applied until the server's answer fits again.
+ */
+void following_contradict(struct worker *w, struct patient_work *p, int reason);
+bool following_is_contradicted(struct worker *w, const struct patient_work *p);
 /* Something has not been asked for yet. */
 bool following_wants_list(const struct following *f);
 /* Asks the server which ledgers there are for what is followed. A negative result: once more. */
 int following_list(struct worker *w);
+
+/* ---- fetching.c; the worker's thread ---- */
+/* All that the server has of this ledger. After a failure it pauses (p->pause_until_ms). */
+int fetching_run(struct vault *v, struct patient_work *p);
+/* No op is on its way (WORKER-1): what was removed here before the ledger had it will not come. */
+int fetching_forget_removals(struct vault *v, const struct id16 *patient);
 /* This mount has applied all that it will of the ledger up to seq. */
-void worker_tell_applied(struct vault *v, const struct id16 *patient, uint64_t seq);
+void fetching_tell_applied(struct vault *v, const struct id16 *patient, uint64_t seq);
+
+/* ---- pushing.c; the worker's thread ---- */
+/* Every patient's ops; drafts of metadata that are younger than hold_ms stay. */
+void pushing_run(struct worker *w, uint64_t hold_ms);
+/* Events of the spool's file or table. 0: nothing is left, or much went. */
+int pushing_spool(struct vault *v, bool table);
 
 #endif

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""phrd dead, phrd hanging, bucket dead: what goes on, what fails, how fast, and that all recovers
-without a remount (DESIGN 4, P7).
+"""phrd dead, phrd hanging, bucket dead, phrd with an old database: what goes on, what fails, how
+fast, and that all recovers without a remount (DESIGN 4, P7).
 
   test_outage.py --build DIR
 """
 import argparse
 import errno
+import json
 import os
 import pathlib
 import shutil
@@ -20,6 +21,7 @@ from realm import Failed, Realm, wait_until  # noqa: E402
 
 READER_UID = 20003
 FILES = 230
+EXIT_FORK = 30
 
 
 def timed(question):
@@ -142,6 +144,51 @@ def bucket_dies(realm, labs):
     expect("bucket back: nothing is lost", (labs / "without-bucket.b").read_bytes() == b"new" * 3000)
 
 
+def swap_database(realm, saved):
+    """phrd goes on with the copy of its database that was saved there."""
+    realm.stop_phrd()
+    for name in ("srs.db", "srs.db-wal", "srs.db-shm"):
+        (realm.home / "sidecar" / name).unlink(missing_ok=True)
+    for file in saved.iterdir():
+        shutil.copy(file, realm.home / "sidecar" / file.name)
+    realm.start_phrd()
+
+
+def save_database(realm, to):
+    realm.stop_phrd()
+    to.mkdir()
+    for file in (realm.home / "sidecar").glob("srs.db*"):
+        shutil.copy(file, to / file.name)
+    realm.start_phrd()
+
+
+def phrd_is_rolled_back(realm, labs):
+    """Somebody restores the server's database from an old copy: the mount knows better."""
+    save_database(realm, realm.dir / "old")
+    (labs / "later").write_bytes(b"later" * 1000)
+    realm.phr("sync", "--wait", timeout=120)
+    save_database(realm, realm.dir / "new")
+    swap_database(realm, realm.dir / "old")
+
+    def status():
+        done = realm.phr("status", "--json", check=False)
+        ledgers = json.loads(done.stdout)["mounts"][0]["mount"]["ledgers"]
+        return done.returncode, [l.get("contradiction") for l in ledgers]
+    wait_until("phr status to tell of the roll-back", lambda: status()[0] == EXIT_FORK, 20)
+    told = status()[1]
+    expect("old database: phr status names the ledger", len(told) == 1 and "rolled back" in told[0], told)
+    logs = [line for file in realm.log_files() for line in file.read_text().splitlines()]
+    expect("old database: the log says it once", sum("ledger_contradicted" in line for line in logs) == 1)
+    expect("old database: the owner works on", owner_works(labs, "in-spite") < 1.0)
+    expect("old database: what it does not know is still here", (labs / "later").read_bytes() == b"later" * 1000)
+    done = realm.phr("sync", "--wait", "--timeout", "3", check=False)
+    expect("old database: nothing is sent there", done.returncode != 0, done.stdout)
+    swap_database(realm, realm.dir / "new")
+    wait_until("the ledgers to agree", lambda: status() == (0, [None]), 20)
+    realm.phr("sync", "--wait", timeout=120)
+    expect("new database again: it catches up", (labs / "in-spite.b").read_bytes() == b"new" * 3000)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True)
@@ -152,6 +199,7 @@ def main():
             phrd_dies(realm, labs)
             phrd_hangs(realm, labs)
             bucket_dies(realm, labs)
+            phrd_is_rolled_back(realm, labs)
         except (Failed, OSError) as failure:
             print(f"FAILED {failure}\nkept: {realm.dir}")
             return 1

@@ -74,6 +74,23 @@ static void print_tree(const json_t *value, int depth)
     }
 }
 
+/* A ledger of which the server shows another past than the one that a mount has verified. */
+static bool is_contradicted(const json_t *mounts)
+{
+    const json_t *mount;
+    const json_t *ledger;
+    size_t i;
+    size_t j;
+
+    json_array_foreach(mounts, i, mount) {
+        json_array_foreach(json_object_get(json_object_get(mount, "mount"), "ledgers"), j, ledger) {
+            if (json_object_get(ledger, "contradiction"))
+                return true;
+        }
+    }
+    return false;
+}
+
 int cmd_status(struct phr_client *c, const struct args *a)
 {
     struct mounts m = { .client = c, .list = json_array(), .dir = a->text[ARG_MOUNT] };
@@ -89,9 +106,10 @@ int cmd_status(struct phr_client *c, const struct args *a)
         rc = output_json(json_incref(all));
     else if (rc == 0)
         print_tree(all, 0);
-    json_decref(all);
-    return rc < 0 ? rc
-                  : phrd; /* what was found is shown; that phrd is away is the result */
+    if (rc == 0)
+        rc = phrd < 0 ? phrd : is_contradicted(m.list) ? PHR_E_FORK : 0;
+    json_decref(all); /* what was found is shown; that something is wrong with it is the result */
+    return rc;
 }
 
 /* ---- sync ---- */
