@@ -115,7 +115,7 @@ int spool_record_open(const struct symkey *k_spool, const struct id16 *host, uin
         return -ENOMEM;
     record_aad(host, n, prev, aad);
     rc = aead_open_box(k_spool, view_of(aad, sizeof aad), box,
-                       (struct span){ plain->p + start, plain->n - start });
+                       (struct span){ plain->p ? plain->p + start : NULL, plain->n - start });
     if (rc < 0) {
         plain->n = start;
         return rc;

@@ -371,26 +371,32 @@ static size_t on_write(char *p, size_t size, size_t count, void *user)
     return n;
 }
 
-static size_t on_header(char *line, size_t size, size_t count, void *user)
+void s3request_parse_header(struct view line, struct s3answer *io_answer)
 {
-    struct exchange *x = user;
-    size_t n = size * count;
     char text[128];
 
-    if (n >= sizeof text)
-        return n;
-    memcpy(text, line, n);
-    text[n] = '\0';
+    if (line.n >= sizeof text)
+        return;
+    memcpy(text, line.p, line.n);
+    text[line.n] = '\0';
     if (strncasecmp(text, "date:", 5) == 0) {
         time_t t = curl_getdate(text + 5, NULL);
 
-        x->answer->date_s = t > 0 ? (uint64_t)t : 0;
+        io_answer->date_s = t > 0 ? (uint64_t)t : 0;
     } else if (strncasecmp(text, "retry-after:", 12) == 0) {
         long seconds = strtol(text + 12, NULL, 10); /* a date there counts as nothing */
 
-        x->answer->retry_after_s = seconds > 0 && seconds < 3600 ? (uint32_t)seconds : 0;
+        io_answer->retry_after_s =
+            seconds > 0 && seconds < RETRY_AFTER_S_MAX ? (uint32_t)seconds : 0;
     }
-    return n;
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *user)
+{
+    struct exchange *x = user;
+
+    s3request_parse_header(view_of((const uint8_t *)line, size * count), x->answer);
+    return size * count;
 }
 
 static int on_progress(void *user, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)

@@ -118,9 +118,7 @@ static int apply_one(struct vault *v, const struct id16 *patient, struct view en
     return rc;
 }
 
-/* One answer's entries. *out_more: the ledger goes on. */
-static int apply_answer(struct vault *v, const struct id16 *patient, struct view answer,
-                        bool *out_more)
+int fetching_apply_answer(struct vault *v, const struct id16 *patient, struct view answer, bool *out_more)
 {
     struct reader r = reader_over(answer);
     uint64_t head = reader_u64(&r);
@@ -134,6 +132,8 @@ static int apply_answer(struct vault *v, const struct id16 *patient, struct view
 
         rc = reader_ok(&r) ? apply_one(v, patient, entry) : PHR_E_PROTOCOL;
     }
+    if (rc == 0 && !reader_done(&r))
+        rc = PHR_E_PROTOCOL;
     *out_more = false;
     if (rc == 0 && n > 0 && nsdb_patient_get(v->db, patient, &seq, &leaf) == 0)
         *out_more = seq < head;
@@ -173,7 +173,7 @@ int fetching_run(struct vault *v, struct patient_work *p)
         writer_u32(&payload, FETCH_BYTES);
         rc = worker_call(v, MSG_LEDGER_FETCH, writer_done(&payload), -1, CALL_TIMEOUT_MS, &answer);
         if (rc == 0)
-            rc = apply_answer(v, &p->patient, writer_done(&answer), &more);
+            rc = fetching_apply_answer(v, &p->patient, writer_done(&answer), &more);
     }
     if (rc == 0)
         rc = fetching_forget_removals(v, &p->patient);

@@ -226,23 +226,11 @@ static void take_head(struct worker *w, const struct id16 *patient, uint64_t hea
         fetching_tell_applied(w->v, patient, seq);
 }
 
-/* One question; *out_last and *out_more of the answer, *out_patients its ids. */
-static int ask(struct worker *w, const struct writer *question, struct writer *out_patients,
-               bool *out_more)
+int following_take_answer(struct worker *w, struct view answer, struct writer *out_patients, bool *out_more)
 {
-    scoped(writer_fini) struct writer answer = { 0 };
-    struct reader r;
-    uint32_t n;
-    int rc;
+    struct reader r = reader_over(answer);
+    uint32_t n = reader_u32(&r);
 
-    writer_init(&answer);
-    if (!writer_ok(question))
-        return -ENOMEM;
-    rc = worker_call(w->v, MSG_LEDGER_LIST, writer_done(question), -1, CALL_TIMEOUT_MS, &answer);
-    if (rc < 0)
-        return rc;
-    r = reader_over(writer_done(&answer));
-    n = reader_u32(&r);
     for (uint32_t i = 0; i < n && reader_ok(&r); i++) {
         struct id16 patient;
         struct digest leaf;
@@ -260,6 +248,20 @@ static int ask(struct worker *w, const struct writer *question, struct writer *o
     if (!reader_done(&r))
         return PHR_E_PROTOCOL;
     return writer_ok(out_patients) ? 0 : -ENOMEM;
+}
+
+/* One question; *out_more of the answer, *out_patients its ids. */
+static int ask(struct worker *w, const struct writer *question, struct writer *out_patients,
+               bool *out_more)
+{
+    scoped(writer_fini) struct writer answer = { 0 };
+    int rc;
+
+    writer_init(&answer);
+    if (!writer_ok(question))
+        return -ENOMEM;
+    rc = worker_call(w->v, MSG_LEDGER_LIST, writer_done(question), -1, CALL_TIMEOUT_MS, &answer);
+    return rc < 0 ? rc : following_take_answer(w, writer_done(&answer), out_patients, out_more);
 }
 
 static bool has_id(const struct writer *ids, const struct id16 *id)
@@ -301,8 +303,13 @@ static int list_reader(struct worker *w, const struct id16 *user)
         writer_bytes(&question, user->b, sizeof user->b);
         writer_bytes(&question, after.b, sizeof after.b);
         rc = ask(w, &question, &patients, &more);
-        if (rc == 0 && more)
-            memcpy(after.b, patients.p + patients.n - sizeof after.b, sizeof after.b);
+        if (rc == 0 && more) {
+            const uint8_t *last = patients.p + patients.n - sizeof after.b;
+
+            if (memcmp(last, after.b, sizeof after.b) <= 0)
+                return PHR_E_PROTOCOL; /* it would never end */
+            memcpy(after.b, last, sizeof after.b);
+        }
     }
     return rc;
 }

@@ -241,11 +241,13 @@ static int take_statement(struct replay *p, struct reader *r)
         params[i].type = (enum redo_type)reader_u8(r);
         if (params[i].type == REDO_NUMBER) {
             params[i].n = reader_u64(r);
-        } else if (params[i].type != REDO_NULL) {
+        } else if (params[i].type == REDO_BLOB || params[i].type == REDO_TEXT) {
             struct view bytes = reader_lp(r, REDO_LOG_BYTES_MAX);
 
             params[i].p = bytes.p;
             params[i].n = bytes.n;
+        } else if (params[i].type != REDO_NULL) {
+            return PHR_E_FORMAT;
         }
     }
     return reader_ok(r) ? p->run(p->user, p->names[id], params, count) : PHR_E_FORMAT;

@@ -107,8 +107,8 @@ static int add_draft(struct merge *m, const struct opdraft_row *row)
         enum change_type type = (enum change_type)reader_u8(&r);
         struct view body = reader_lp(&r, OP_BYTES_MAX);
 
-        if (!reader_ok(&r))
-            return PHR_E_FORMAT;
+        if (!reader_ok(&r) || type < CHANGE_CLASS_RECORD || type > CHANGE_LAST)
+            return PHR_E_FORMAT; /* nobody signs what nobody could read */
         if (!add_change(m, type, body)) {
             m->bytes.n = bytes;
             m->count = count;
@@ -179,8 +179,11 @@ static int sign_some(struct merge *m, uint64_t *io_after)
     *io_after = 0;
     if (rc < 0 || m->count == 0)
         return rc;
-    for (size_t i = 0; i < m->count; i++)
-        changes[i] = (struct change){ m->items[i].type, view_of(m->bytes.p + m->items[i].at, m->items[i].n) };
+    for (size_t i = 0; i < m->count; i++) {
+        const size_t n = m->items[i].n;
+
+        changes[i] = (struct change){ m->items[i].type, view_of(n ? m->bytes.p + m->items[i].at : NULL, n) };
+    }
     rc = outbox_add(m->v, m->id, &m->first.ctx, OP_LANE_META, OUTBOX_READY, changes, m->count, &rowid);
     if (rc == 0)
         rc = nsdb_opdraft_delete(m->v->db, &m->first, m->last);

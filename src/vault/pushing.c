@@ -55,25 +55,19 @@ static int renew(struct vault *v, const struct id16 *patient, uint64_t id)
     return rc;
 }
 
-struct push_result {
-    bool any_taken;
-    bool is_held;
-    uint64_t stale_id;
-};
-
-static int take_push_answer(struct vault *v, struct view answer, const uint64_t *ids, size_t count,
-                            struct push_result *out)
+int pushing_take_answer(struct vault *v, struct view answer, const uint64_t *ids, size_t count,
+                        struct push_result *out)
 {
+    enum { RESULT_BYTES = 4 + 8 };
     struct reader r = reader_over(answer);
-    uint16_t n = reader_u16(&r);
 
-    if (n != count)
-        return PHR_E_PROTOCOL;
+    if (reader_u16(&r) != count || r.left != count * RESULT_BYTES)
+        return PHR_E_PROTOCOL; /* before anything of it counts */
     for (size_t i = 0; i < count; i++) {
         int32_t rc = (int32_t)reader_u32(&r);
 
         (void)reader_u64(&r);
-        if (!reader_ok(&r))
+        if (rc > 0)
             return PHR_E_PROTOCOL;
         if (rc < 0)
             log_debug("op_not_taken", LOG_U64("op", ids[i]), LOG_RC("cause", rc));
@@ -107,7 +101,7 @@ static int push_patient(struct vault *v, struct patient_work *p, uint64_t hold_m
         return rc;
     rc = worker_call(v, MSG_OP_PUSH, writer_done(&payload), -1, CALL_TIMEOUT_MS, &answer);
     if (rc == 0)
-        rc = take_push_answer(v, writer_done(&answer), ids, count, &result);
+        rc = pushing_take_answer(v, writer_done(&answer), ids, count, &result);
     if (rc < 0)
         return rc;
     if (result.any_taken || result.stale_id)

@@ -80,10 +80,16 @@ bool following_is_contradicted(struct worker *w, const struct patient_work *p);
 bool following_wants_list(const struct following *f);
 /* Asks the server which ledgers there are for what is followed. A negative result: once more. */
 int following_list(struct worker *w);
+/* What phrd answered: any bytes. *out_patients: its ids, appended. PHR_E_PROTOCOL. */
+int following_take_answer(struct worker *w, struct view answer, struct writer *out_patients,
+                          bool *out_more) PHR_MUST_CHECK;
 
 /* ---- fetching.c; the worker's thread ---- */
 /* All that the server has of this ledger. After a failure it pauses (p->pause_until_ms). */
 int fetching_run(struct vault *v, struct patient_work *p);
+/* What phrd answered: any bytes. *out_more: the ledger goes on. */
+int fetching_apply_answer(struct vault *v, const struct id16 *patient, struct view answer,
+                          bool *out_more) PHR_MUST_CHECK;
 /* No op is on its way (WORKER-1): what was removed here before the ledger had it will not come. */
 int fetching_forget_removals(struct vault *v, const struct id16 *patient);
 /* This mount has applied all that it will of the ledger up to seq. */
@@ -92,6 +98,14 @@ void fetching_tell_applied(struct vault *v, const struct id16 *patient, uint64_t
 /* ---- pushing.c; the worker's thread ---- */
 /* Every patient's ops; drafts of metadata that are younger than hold_ms stay. */
 void pushing_run(struct worker *w, uint64_t hold_ms);
+struct push_result {
+    bool any_taken;
+    bool is_held;
+    uint64_t stale_id;
+};
+/* What phrd answered: any bytes. ids: of the ops that were pushed. PHR_E_PROTOCOL. */
+int pushing_take_answer(struct vault *v, struct view answer, const uint64_t *ids, size_t count,
+                        struct push_result *out) PHR_MUST_CHECK;
 /* Events of the spool's file or table. 0: nothing is left, or much went. */
 int pushing_spool(struct vault *v, bool table);
 

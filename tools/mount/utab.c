@@ -112,37 +112,38 @@ int utab_remove(const char *dir)
     return rewrite(dir, NULL, NULL);
 }
 
+static bool is_octal(const uint8_t *p)
+{
+    return p[0] >= '0' && p[0] <= '3' && p[1] >= '0' && p[1] <= '7' && p[2] >= '0' && p[2] <= '7';
+}
+
 /* One field up to its space, octal undone. */
 static int demangle(struct view field, char *out, size_t room)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < field.n && field.p[i] != ' ' && field.p[i] != '\n'; i++) {
-        uint8_t c = field.p[i];
+        unsigned c = field.p[i];
 
-        if (c == '\\' && i + 3 < field.n) {
-            c = (uint8_t)((field.p[i + 1] - '0') << 6 | (field.p[i + 2] - '0') << 3 |
-                          (field.p[i + 3] - '0'));
+        if (c == '\\' && i + 3 < field.n && is_octal(field.p + i + 1)) {
+            c = (unsigned)(field.p[i + 1] - '0') << 6 | (unsigned)(field.p[i + 2] - '0') << 3 |
+                (unsigned)(field.p[i + 3] - '0');
             i += 3;
         }
         if (n + 1 >= room)
             return PHR_E_LIMIT;
+        if (c == 0)
+            return PHR_E_FORMAT; /* of a path */
         out[n++] = (char)c;
     }
     out[n] = '\0';
     return n > 0 ? 0 : -ENOENT;
 }
 
-int utab_find_run(const char *dir, char *out_run, size_t room)
+int utab_parse_run(struct view table, const char *dir, char *out_run, size_t room)
 {
-    scoped(free) uint8_t *bytes = NULL;
-    struct reader r;
-    size_t n = 0;
-    int rc = fdio_load(AT_FDCWD, "/run/mount/utab", UTAB_BYTES_MAX, &bytes, &n);
+    struct reader r = reader_over(table);
 
-    if (rc < 0)
-        return rc;
-    r = reader_over(view_of(bytes, n));
     while (r.left > 0) {
         struct view line = next_line(&r);
         const uint8_t *at = memmem(line.p, line.n, run_key, sizeof run_key - 1);
@@ -153,4 +154,13 @@ int utab_find_run(const char *dir, char *out_run, size_t room)
         return demangle(view_of(at, (size_t)(line.p + line.n - at)), out_run, room);
     }
     return -ENOENT;
+}
+
+int utab_find_run(const char *dir, char *out_run, size_t room)
+{
+    scoped(free) uint8_t *bytes = NULL;
+    size_t n = 0;
+    int rc = fdio_load(AT_FDCWD, "/run/mount/utab", UTAB_BYTES_MAX, &bytes, &n);
+
+    return rc < 0 ? rc : utab_parse_run(view_of(bytes, n), dir, out_run, room);
 }

@@ -9,10 +9,14 @@
 
 #include "phr/err.h"
 
+#include "base/cursor.h"
+
 /* Replaces what stands there for dir. 0 also where there is no /run/mount. */
 int utab_add(const char *dir, const char *source, const char *run) PHR_MUST_CHECK;
 int utab_remove(const char *dir) PHR_MUST_CHECK;
 /* The run directory of the mount; -ENOENT. */
 int utab_find_run(const char *dir, char *out_run, size_t room) PHR_MUST_CHECK;
+/* The same from the bytes of the table. PHR_E_LIMIT, PHR_E_FORMAT. */
+int utab_parse_run(struct view table, const char *dir, char *out_run, size_t room) PHR_MUST_CHECK;
 
 #endif
