@@ -32,6 +32,7 @@ static const struct key {
     NUMBER("srs", "lease_s", lease_s),
     NUMBER("vault", "seal_delay_ms", seal_delay_ms),
     NUMBER("vault", "temp_age_ms", temp_age_ms),
+    NUMBER("vault", "idle_logout_s", idle_logout_s),
     NUMBER("vault", "floor_bytes", floor_bytes),
     NUMBER("vault", "store_bytes_max", store_bytes_max),
     TEXT("vault", "audit", audit),

@@ -25,6 +25,7 @@ struct config {
     uint64_t lease_s;         /* [srs] lease_s            default 300 */
     uint64_t seal_delay_ms;   /* [vault] seal_delay_ms    default 2000, after the last close */
     uint64_t temp_age_ms;     /* [vault] temp_age_ms      default 5000, after create */
+    uint64_t idle_logout_s;   /* [vault] idle_logout_s    a person who does nothing this long is logged out, default 0 = never */
     uint64_t floor_bytes;     /* [vault] floor_bytes      free space kept, default 256 MiB */
     uint64_t store_bytes_max; /* [vault] store_bytes_max  local ciphertext, default 0 = no limit but the floor */
     char audit[8];            /* [vault] audit            spool | sync, default spool */

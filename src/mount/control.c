@@ -16,6 +16,7 @@
 #include "mount/ctlpath.h"
 
 enum { CONNECTIONS_MAX = 64, IN_FLIGHT_MAX = 4, JOBS_MAX = 16 };
+enum { IDLE_LOOK_MS = 1000 };
 enum { SYNC_MS_MAX = 24 * 3600 * 1000, SYNC_SLICE_MS = 500, CHECK_STEP_MS = 500 };
 
 struct control {
@@ -23,8 +24,11 @@ struct control {
     struct server *server;
     pthread_t thread;
     bool has_thread;
+    pthread_t idler;
+    bool has_idler;
     pthread_mutex_t lock;
-    pthread_cond_t idle;
+    pthread_cond_t idle;    /* no job runs any more */
+    pthread_cond_t closing;
     unsigned jobs;   /* lock */
     bool is_closing; /* lock */
 };
@@ -67,6 +71,42 @@ static void *server_main(void *arg)
     return NULL;
 }
 
+/* Logs out whoever has done nothing for as long as the configuration says; false: nobody is left. */
+static bool log_out_idle(struct control *c, uint64_t idle_s)
+{
+    uint32_t uid = 0;
+    uint32_t unsealed = 0;
+    int rc = vault_logout_idle(c->mount->vault, idle_s * 1000, &uid, &unsealed);
+
+    if (rc == 0)
+        log_info("logout_idle", LOG_U64("uid", uid), LOG_U64("unsealed", unsealed));
+    else if (rc != -ENOENT)
+        log_warn("logout_idle", LOG_U64("uid", uid), LOG_RC("cause", rc));
+    return rc == 0;
+}
+
+static void *idler_main(void *arg)
+{
+    struct control *c = arg;
+    uint64_t idle_s = c->mount->opts->config.idle_logout_s;
+
+    pthread_mutex_lock(&c->lock);
+    while (!c->is_closing) {
+        struct timespec until;
+
+        pthread_mutex_unlock(&c->lock);
+        while (log_out_idle(c, idle_s))
+            continue;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += IDLE_LOOK_MS / 1000;
+        pthread_mutex_lock(&c->lock);
+        if (!c->is_closing)
+            pthread_cond_timedwait(&c->closing, &c->lock, &until);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
 int control_open(struct mountpoint *m, struct control **out_control)
 {
     char path[PATH_MAX];
@@ -85,16 +125,21 @@ int control_open(struct mountpoint *m, struct control **out_control)
     opts.user = c;
     ignored(pthread_mutex_init(&c->lock, NULL)); /* default kinds: cannot fail */
     ignored(pthread_cond_init(&c->idle, NULL));
+    ignored(pthread_cond_init(&c->closing, NULL));
     rc = control_path(m->opts, path);
     if (rc == 0)
         rc = server_open(&opts, &c->server);
     if (rc == 0)
         rc = -pthread_create(&c->thread, NULL, server_main, c);
+    c->has_thread = rc == 0;
+    if (rc == 0 && m->opts->config.idle_logout_s > 0) {
+        rc = -pthread_create(&c->idler, NULL, idler_main, c);
+        c->has_idler = rc == 0;
+    }
     if (rc < 0) {
         control_close(c);
         return rc;
     }
-    c->has_thread = true;
     *out_control = c;
     return 0;
 }
@@ -105,7 +150,10 @@ void control_close(struct control *c)
         return;
     pthread_mutex_lock(&c->lock);
     c->is_closing = true;
+    pthread_cond_signal(&c->closing);
     pthread_mutex_unlock(&c->lock);
+    if (c->has_idler)
+        ignored(pthread_join(c->idler, NULL));
     if (c->server)
         server_stop(c->server);
     if (c->has_thread)
@@ -117,6 +165,7 @@ void control_close(struct control *c)
     pthread_mutex_unlock(&c->lock);
     server_close(c->server);
     pthread_cond_destroy(&c->idle);
+    pthread_cond_destroy(&c->closing);
     pthread_mutex_destroy(&c->lock);
     free(c);
 }

@@ -67,9 +67,25 @@ void access_release(struct access *a)
     free(a);
 }
 
-int access_check(const struct access *a)
+int access_check(struct access *a)
 {
+    atomic_store_explicit(&a->used_ms, clock_boottime_ms(), memory_order_relaxed);
     return atomic_load_explicit(&a->rc, memory_order_acquire);
+}
+
+uint64_t access_used_ms(struct vault *v, const struct id16 *user)
+{
+    uint64_t newest = 0;
+
+    pthread_mutex_lock(&v->access_lock);
+    for (struct access *a = v->accesses; a; a = a->next) {
+        uint64_t used = atomic_load_explicit(&a->used_ms, memory_order_relaxed);
+
+        if (used > newest && id_equal(&a->user, user))
+            newest = used;
+    }
+    pthread_mutex_unlock(&v->access_lock);
+    return newest;
 }
 
 struct key_set *access_get_keys(const struct access *a)

@@ -39,7 +39,7 @@ int access_open(struct vault *v, const struct who *who, uint64_t nodeid, enum ac
 struct access *access_borrow(struct access *a);
 void access_release(struct access *a);
 /* -EACCES once the reader was cut off, ENOKEY after logout, else 0. Cheap: before each read and write. */
-int access_check(const struct access *a);
+int access_check(struct access *a);
 struct key_set *access_get_keys(const struct access *a); /* borrowed, lives as long as a */
 const struct id16 *access_get_user(const struct access *a);
 

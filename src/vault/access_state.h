@@ -12,6 +12,7 @@ struct access {
     struct vault *v;
     atomic_uint refs;
     atomic_int rc; /* 0, or what access_check says from now on */
+    _Atomic uint64_t used_ms; /* boot time of the last access_check */
     struct id16 user;
     struct id16 class_id;
     uint64_t nodeid;
@@ -35,6 +36,8 @@ void cutoff_user_now(struct vault *v, const struct id16 *user, int rc);
 void cutoff_on_lost(struct vault *v, struct identity *id, struct class_key *k);
 /* What the kernel keeps of a compartment's and its patient's directory (who may enter them) goes. */
 void cutoff_tell_tops(struct vault *v, const struct class_ctx *ctx);
+/* When this user last read or wrote by a handle that is open now, boot time; 0: he has none. */
+uint64_t access_used_ms(struct vault *v, const struct id16 *user);
 /* The nodes that a user has open, each told to the notifier. */
 void cutoff_flush_user(struct vault *v, const struct id16 *user);
 

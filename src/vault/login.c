@@ -1,6 +1,7 @@
 /* Login and logout: an identity and a uid. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "crypto/digest.h"
 #include "vault/access_state.h"
 #include "vault/apply.h"
@@ -26,13 +27,14 @@ static struct session *exact_session(struct vault *v, uint32_t uid)
 }
 
 static void note_session(struct vault *v, enum event_type type, uint32_t uid,
-                         const struct session *s)
+                         const struct session *s, const char *reason)
 {
     char program[32];
     struct event e;
 
     spool_event_init(v, &e, type, NULL, s, program);
     e.uid = uid;
+    e.reason = view_text(reason);
     ignored(spool_event(v->spool, &e)); /* opens are what a missing record stops */
 }
 
@@ -70,7 +72,8 @@ static int bind(struct vault *v, uint32_t uid, struct keyring *take, enum purpos
         id->sessions++;
     }
     s->purpose = purpose;
-    note_session(v, EVENT_LOGIN, uid, s);
+    s->used_ms = clock_boottime_ms();
+    note_session(v, EVENT_LOGIN, uid, s, "");
     *out_id = id;
     return 0;
 }
@@ -142,23 +145,15 @@ static void drop_session(struct vault *v, struct session *s)
     free(s);
 }
 
-int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed)
+/* The names lock is held, and is not afterwards. */
+static int leave(struct vault *v, struct session *s, const char *reason, uint32_t *out_unsealed)
 {
-    struct session *s;
-    struct id16 user;
+    const struct id16 user = s->id->user;
+    const bool is_last = s->id->sessions == 1;
     uint32_t unsealed = 0;
-    bool is_last;
     int rc = 0;
 
-    nsdb_lock(v->db);
-    s = exact_session(v, uid);
-    if (!s || s->is_leaving) {
-        nsdb_unlock(v->db);
-        return PHR_E_LOCKED;
-    }
-    s->is_leaving = true; /* nothing new is opened */
-    user = s->id->user;
-    is_last = s->id->sessions == 1;
+    s->is_leaving = true; /* nothing new is opened, and nobody else frees it */
     if (is_last)
         cutoff_flush_user(v, &user);
     nsdb_unlock(v->db);
@@ -174,7 +169,7 @@ int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed)
         ignored(opdraft_sign_all(v));            /* the same (DRAFT-2) */
         cutoff_flush_user(v, &user);
     }
-    note_session(v, EVENT_LOGOUT, uid, s);
+    note_session(v, EVENT_LOGOUT, s->uid, s, reason);
     for (const struct class_key *k = s->id->classes; k; k = k->next)
         cutoff_tell_tops(v, &k->ctx);
     drop_session(v, s);
@@ -186,4 +181,32 @@ int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed)
         return rc;
     *out_unsealed = unsealed;
     return 0;
+}
+
+int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed)
+{
+    struct session *s;
+
+    nsdb_lock(v->db);
+    s = exact_session(v, uid);
+    if (s && !s->is_leaving)
+        return leave(v, s, "", out_unsealed);
+    nsdb_unlock(v->db);
+    return PHR_E_LOCKED;
+}
+
+int vault_logout_idle(struct vault *v, uint64_t idle_ms, uint32_t *out_uid, uint32_t *out_unsealed)
+{
+    uint64_t now = clock_boottime_ms();
+
+    nsdb_lock(v->db);
+    for (struct session *s = v->sessions; s; s = s->next) {
+        if (s->uid == VAULT_UID_ANY || s->is_leaving || s->used_ms + idle_ms > now ||
+            access_used_ms(v, &s->id->user) + idle_ms > now)
+            continue;
+        *out_uid = s->uid;
+        return leave(v, s, "idle", out_unsealed);
+    }
+    nsdb_unlock(v->db);
+    return -ENOENT;
 }

@@ -43,6 +43,8 @@ static int lookup_locked(struct vault *v, const struct who *who, uint64_t parent
         return -ENAMETOOLONG;
     if (dir.row.kind == NODE_ROOT || dir.row.kind == NODE_PATIENT) {
         rc = node_top_lookup(v, &dir, name, &nodeid);
+        if (rc == -ENOENT && !session_of_uid(v, who->uid))
+            return v->sessions ? -EACCES : PHR_E_LOCKED; /* who is logged out must not think it is gone */
         return rc < 0 ? rc : attr_of(v, nodeid, out_attr);
     }
     rc = access_right(v, who, &dir.row.class_id, ACCESS_READ, &s, &k);

@@ -33,8 +33,10 @@ struct session *session_of_uid(struct vault *v, uint32_t uid)
     struct session *any = NULL;
 
     for (struct session *s = v->sessions; s; s = s->next) {
-        if (s->uid == uid)
+        if (s->uid == uid) {
+            s->used_ms = clock_boottime_ms();
             return s;
+        }
         if (s->uid == VAULT_UID_ANY)
             any = s;
     }

@@ -55,9 +55,11 @@ struct session {
     uint32_t uid; /* or VAULT_UID_ANY */
     enum purpose purpose;
     bool is_leaving; /* logging out: nothing new is opened */
+    uint64_t used_ms; /* boot time: somebody asked for something in his name */
     struct identity *id;
 };
 
+/* Who answers for requests of this uid; he is not idle then. NULL: nobody. */
 struct session *session_of_uid(struct vault *v, uint32_t uid);
 struct identity *session_identity(struct vault *v, const struct id16 *user);
 /* What this identity may do in the class now: its newest epoch with rows or right. NULL: nothing. */

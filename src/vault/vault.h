@@ -62,6 +62,8 @@ void vault_close(struct vault *v);
 int vault_login(struct vault *v, uint32_t uid, struct keyring *take, enum purpose purpose,
                 struct id16 *out_user) PHR_MUST_CHECK;
 int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed) PHR_MUST_CHECK;
+/* Logs one person out who has done nothing for idle_ms; -ENOENT: there is none. The identity of all uids stays. */
+int vault_logout_idle(struct vault *v, uint64_t idle_ms, uint32_t *out_uid, uint32_t *out_unsealed) PHR_MUST_CHECK;
 
 /* {"mount": …}: caller frees. Sessions of this uid only, names of patients and all; every one
    for VAULT_UID_ANY. */

@@ -229,7 +229,7 @@ def test_nobody_logged_in(w):
             as_uid(ALICE, os.listdir, w.notes)
             raise harness.Failed("listed without a key")
         except OSError as fault:
-            check(fault.errno in (errno.ENOKEY, errno.EACCES, errno.ENOENT), fault)
+            check(fault.errno in (errno.ENOKEY, errno.EACCES), fault)
     finally:
         w.login("alice", ALICE)
     as_uid(ALICE, os.listdir, w.notes)
@@ -259,6 +259,48 @@ def test_read_only_until_remounted(w):
     fails(errno.EROFS, as_uid, ALICE, os.unlink, w.notes / "after")
     harness.run(["mount", "-i", "-o", "remount,rw", str(w.mount_dir)])
     as_uid(ALICE, os.unlink, w.notes / "after")
+
+
+def test_who_is_idle_is_logged_out(w):
+    """Work on names and work on an open file count; the other one's keys go, and the mount stays."""
+    conf = w.realm.conf.read_text()
+    w.realm.umount()
+    w.realm.conf.write_text(conf + "\n[vault]\nidle_logout_s = 2\n")
+    w.realm.mount("allow_other")
+    w.login("alice", ALICE)
+    w.login("dr.wilson", WILSON)
+    as_uid(ALICE, put, w.notes / "kept", "k")
+
+    def work_on_names():
+        for i in range(10):
+            time.sleep(0.4)
+            put(w.notes / f"work{i}", "w")
+
+    def work_on_one_file():
+        fd = os.open(w.notes / "open", os.O_CREAT | os.O_RDWR, 0o600)
+        for _ in range(10):
+            time.sleep(0.4)
+            os.write(fd, b"w")
+            os.fsync(fd)
+        os.close(fd)
+
+    def idle_logouts(who):
+        shown = w.realm.phr_json("audit", "show", "--who", who, "--op", "logout", "--raw")
+        return sum(record["reason"] == "idle" for record in shown)
+
+    as_uid(ALICE, work_on_names)
+    fails(errno.EACCES, as_uid, WILSON, os.listdir, w.alice)  # others are logged in, he is not
+    as_uid(ALICE, work_on_one_file)
+    same(as_uid(ALICE, get, w.notes / "kept"), repr("k"))
+    wait_until("alice to be logged out", lambda: "alice" not in w.realm.phr("status", "--json").stdout, 10)
+    fails(errno.ENOKEY, as_uid, ALICE, os.listdir, w.notes)
+    check(w.mount_dir.is_mount())
+    wait_until("the records", lambda: idle_logouts("alice") == 1 and idle_logouts("dr.wilson") == 1, 10)
+    w.realm.umount()
+    w.realm.conf.write_text(conf)
+    w.realm.mount("allow_other")
+    w.login("alice", ALICE)
+    same(as_uid(ALICE, get, w.notes / "open"), repr("w" * 10))
 
 
 def main():

@@ -283,6 +283,12 @@ int vault_logout(struct vault *v, uint32_t uid, uint32_t *out_unsealed)
     return 0;
 }
 
+int vault_logout_idle(struct vault *v, uint64_t idle_ms, uint32_t *out_uid, uint32_t *out_unsealed)
+{
+    (void)v, (void)idle_ms, (void)out_uid, (void)out_unsealed;
+    return -ENOENT;
+}
+
 char *vault_dup_status(struct vault *v, uint32_t uid)
 {
     (void)v;

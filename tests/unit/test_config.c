@@ -44,12 +44,13 @@ TEST(config__reads_every_kind_of_key)
 
     UNUSED_STATE;
     CHECK_EQ(config_parse("[store]\nurl = s3://b/p?endpoint=http://127.0.0.1:1\n"
-                          "[srs]\nlease_s=60\n[phr]\nlog_level = debug\n",
+                          "[srs]\nlease_s=60\n[phr]\nlog_level = debug\n[vault]\nidle_logout_s = 900\n",
                           &c, NULL, 0),
              0);
     CHECK_EQ(strcmp(c.store_url, "s3://b/p?endpoint=http://127.0.0.1:1"), 0);
     CHECK_EQ(c.lease_s, 60);
     CHECK_EQ(strcmp(c.log_level, "debug"), 0);
+    CHECK_EQ(c.idle_logout_s, 900);
 }
 
 TEST(config__names_what_it_refuses_and_changes_nothing)
