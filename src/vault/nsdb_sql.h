@@ -1,6 +1,6 @@
 /*
- * Statements of namespace.db for the nsdb_*.c files, without SQLite's own header: nsdb.c is
- * the one door. A statement holds the names lock from nsdb_query to nsdb_end.
+ * Statements of namespace.db for the nsdb_*.c files, without SQLite's own header (nsdb_inside.h
+ * is its one door). A statement holds the names lock from nsdb_query to nsdb_end.
  */
 #ifndef PHR_VAULT_NSDB_SQL_H
 #define PHR_VAULT_NSDB_SQL_H

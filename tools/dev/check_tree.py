@@ -44,7 +44,7 @@ DOORS = [
     (r"openssl/.*", {"src/crypto"}),
     (r"gmp\.h", {"src/crypto"}),
     (r"curl/.*", {"src/sidecar"}),
-    (r"sqlite3\.h", {"src/vault/nsdb.c", "src/vault/nsdb_wal.c", "src/srs/srs_db.c", "src/sidecar/syncdb.c"}),
+    (r"sqlite3\.h", {"src/vault/nsdb_inside.h", "src/vault/nsdb_wal.c", "src/srs/srs_db.c", "src/sidecar/syncdb.c"}),
     (r"microhttpd\.h", {"src/srs"}),
     (r"ini\.h", {"src/base/config.c"}),
     (r"expat\.h", {"src/sidecar"}),
