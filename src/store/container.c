@@ -12,6 +12,7 @@
 
 #include "base/checked.h"
 #include "base/fdio.h"
+#include "store/ahead.h"
 #include "store/crash.h"
 #include "store/pack.h"
 #include "store/store_state.h"
@@ -113,14 +114,13 @@ int container_create(struct store *s, enum container_kind kind, uint64_t *out_id
 }
 
 /* Before the read itself, which may wait for the disk. */
-static void fetch_ahead(struct store *s, struct store_fd *f, uint64_t id, uint64_t at,
-                        uint64_t len)
+static void fetch_ahead(struct store *s, uint64_t id, uint64_t at, uint64_t len)
 {
     uint64_t from = 0;
     uint64_t n = pack_read_ahead(s, id, at, len, &from);
 
     if (n > 0)
-        ignored(posix_fadvise(f->fd, (off_t)from, (off_t)n, POSIX_FADV_WILLNEED)); /* a hint */
+        ahead_want(s->ahead, id, from, n);
 }
 
 int container_read(struct store *s, uint64_t id, struct span room, uint64_t at)
@@ -131,7 +131,7 @@ int container_read(struct store *s, uint64_t id, struct span room, uint64_t at)
     if (rc < 0)
         return rc;
     if (container_kind(id) == CONTAINER_PACK)
-        fetch_ahead(s, f, id, at, room.n);
+        fetch_ahead(s, id, at, room.n);
     rc = fdio_pread_all(f->fd, room.p, room.n, container_at(id) + at);
     fd_release(s, f);
     return rc;
@@ -256,13 +256,16 @@ void container_sync_start(struct store *s, uint64_t id, uint64_t at, uint64_t le
 
 void container_will_need(struct store *s, uint64_t id, uint64_t at, uint64_t len)
 {
+    ahead_want(s->ahead, id, container_at(id) + at, len);
+}
+
+void container_fetch(struct store *s, uint64_t file, uint64_t at, uint64_t len)
+{
     struct store_fd *f = NULL;
 
-    if (fd_borrow(s, id, &f) < 0)
+    if (fd_borrow(s, file, &f) < 0)
         return;
-    ignored(
-        posix_fadvise(f->fd, (off_t)(container_at(id) + at), (off_t)len,
-                      POSIX_FADV_WILLNEED)); /* a hint */
+    ignored(posix_fadvise(f->fd, (off_t)at, (off_t)len, POSIX_FADV_WILLNEED)); /* a hint */
     fd_release(s, f);
 }
 

@@ -39,9 +39,12 @@ int container_write_parts(struct store *s, uint64_t id, struct iovec *v, int cou
                           uint64_t at) PHR_MUST_CHECK;
 /* fdatasync, and the directory when the container is new. */
 int container_sync(struct store *s, uint64_t id) PHR_MUST_CHECK;
-/* Tells the kernel to begin writing back, or to begin reading; no wait. */
+/* Tells the kernel to begin writing back; no wait. */
 void container_sync_start(struct store *s, uint64_t id, uint64_t at, uint64_t len);
+/* These bytes are read soon: fetched by a thread (ahead.h). */
 void container_will_need(struct store *s, uint64_t id, uint64_t at, uint64_t len);
+/* What that thread does: of the file, not of an object in it. */
+void container_fetch(struct store *s, uint64_t file, uint64_t at, uint64_t len);
 int container_truncate(struct store *s, uint64_t id, uint64_t bytes) PHR_MUST_CHECK;
 int container_punch(struct store *s, uint64_t id, uint64_t at, uint64_t len) PHR_MUST_CHECK;
 int container_get_bytes(struct store *s, uint64_t id, uint64_t *out_bytes) PHR_MUST_CHECK;

@@ -34,6 +34,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/fdio.h"
+#include "store/ahead.h"
 #include "store/pack.h"
 #include "store/store_state.h"
 
@@ -93,6 +94,9 @@ int store_open(int vault_fd, uint64_t floor_bytes, struct store **out_store)
     if (rc < 0)
         return rc;
     s->has_thread = true;
+    rc = ahead_open(s, &s->ahead);
+    if (rc < 0)
+        return rc;
 
     *out_store = give(s);
     return 0;
@@ -108,6 +112,7 @@ void store_close(struct store *s)
     pthread_mutex_unlock(&s->free_lock);
     if (s->has_thread)
         pthread_join(s->thread, NULL);
+    ahead_close(s->ahead);
     pack_close(s);
     for (size_t i = 0; i < STORE_FDS_MAX; i++)
         if (s->fds[i].id)

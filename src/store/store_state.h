@@ -43,6 +43,7 @@ struct store {
         uint64_t ahead;   /* the kernel was told to fetch as far as here */
         unsigned in_a_row;
     } reader;
+    struct ahead *ahead;
 
     pthread_mutex_t lock; /* leaf: nothing is called with it held but open, close, mkdir */
     uint64_t next;        /* lock */
