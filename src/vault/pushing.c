@@ -9,7 +9,8 @@
 
 enum {
     REBASES_MAX = 4, /* in a row without progress, then a pause */
-    SPOOL_PUSHES_MAX = 16
+    SPOOL_PUSHES_MAX = 16,
+    SPOOL_FEW = 64 /* events that wait for the next round */
 };
 
 static void park(struct vault *v, uint64_t id, int reason)
@@ -146,8 +147,11 @@ void pushing_run(struct worker *w, uint64_t hold_ms)
     }
 }
 
+/* What came while a bundle was on its way is in no hurry: the server syncs its log for each. */
 int pushing_spool(struct vault *v, bool table)
 {
+    uint64_t before = 0;
+
     for (int i = 0; i < SPOOL_PUSHES_MAX; i++) {
         scoped(writer_fini) struct writer payload = { 0 };
         scoped(writer_fini) struct writer answer = { 0 };
@@ -160,8 +164,9 @@ int pushing_spool(struct vault *v, bool table)
         writer_init(&payload);
         writer_init(&answer);
         rc = spool_take(v->spool, table, &payload, &no, &count);
-        if (rc < 0 || count == 0)
+        if (rc < 0 || count == 0 || (no == before && count < SPOOL_FEW))
             return rc;
+        before = no; /* none is 0 */
         rc = worker_call(v, MSG_SPOOL_PUSH, writer_done(&payload), -1, CALL_TIMEOUT_MS, &answer);
         if (rc < 0)
             return rc;

@@ -53,7 +53,10 @@ struct spool {
     uint64_t end; /* bytes in the present file */
     bool is_unsynced;
     uint64_t oldest_no; /* worker */
-    uint64_t acked_n;   /* worker: of the oldest file, the SRS has everything below */
+    uint64_t acked_n;   /* worker: of the oldest file, the SRS has everything below, */
+    uint64_t acked_at;  /* worker: which lies before this byte */
+    uint64_t taken_n;   /* worker: behind the last that was taken from it, and its byte */
+    uint64_t taken_at;
 
     struct stream table; /* names lock */
 
@@ -390,9 +393,43 @@ static int bundle(struct writer *out, struct view header, uint64_t first, struct
     return writer_ok(out) ? 0 : -ENOMEM;
 }
 
-/* Records of one file from number `from` on, at most SPOOL_BUNDLE_BYTES. */
+/* The header, and records from byte `at` on: a round must not cost what earlier ones have sent. */
+static int load_tail(struct spool *s, uint64_t no, uint64_t at, uint8_t **out_p, size_t *out_n)
+{
+    scoped(free) uint8_t *bytes = NULL;
+    scoped(close_fd) int fd = -1;
+    char name[24];
+    struct stat st;
+    size_t n;
+    int rc;
+
+    if (at <= SPOOL_HEADER_BYTES)
+        return load_file(s, no, out_p, out_n);
+    file_name(no, name);
+    rc = fdio_open(s->dir_fd, name, O_RDONLY, 0, &fd);
+    if (rc < 0)
+        return rc;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if ((uint64_t)st.st_size < at || (uint64_t)st.st_size - at > SPOOL_FILE_BYTES)
+        return PHR_E_FORMAT;
+    n = (size_t)((uint64_t)st.st_size - at);
+    bytes = malloc(SPOOL_HEADER_BYTES + n);
+    if (!bytes)
+        return -ENOMEM;
+    rc = fdio_pread_all(fd, bytes, SPOOL_HEADER_BYTES, 0);
+    if (rc == 0 && n > 0)
+        rc = fdio_pread_all(fd, bytes + SPOOL_HEADER_BYTES, n, at);
+    if (rc < 0)
+        return rc;
+    *out_n = SPOOL_HEADER_BYTES + n;
+    *out_p = give(bytes);
+    return 0;
+}
+
+/* Records of one file from number `from` on, at most SPOOL_BUNDLE_BYTES. *out_end: what is behind. */
 static int take_from_file(struct view file, uint64_t from, struct writer *out,
-                          uint64_t *out_first, uint32_t *out_count)
+                          uint64_t *out_first, uint32_t *out_count, size_t *out_end)
 {
     size_t at = SPOOL_HEADER_BYTES;
     size_t start = 0;
@@ -417,6 +454,7 @@ static int take_from_file(struct view file, uint64_t from, struct writer *out,
         at += (size_t)len;
     }
     *out_count = count;
+    *out_end = end;
     if (count == 0)
         return 0;
     return bundle(out, view_of(file.p, SPOOL_HEADER_BYTES), *out_first,
@@ -434,16 +472,22 @@ static int take_files(struct spool *s, struct writer *out, uint64_t *out_no, uin
     *out_count = 0;
     while (s->oldest_no <= last) {
         scoped(free) uint8_t *bytes = NULL;
+        uint64_t at = s->acked_at > SPOOL_HEADER_BYTES ? s->acked_at : SPOOL_HEADER_BYTES;
         uint64_t first = 0;
+        size_t end = 0;
         char name[24];
         size_t n;
 
-        rc = load_file(s, s->oldest_no, &bytes, &n);
+        rc = load_tail(s, s->oldest_no, at, &bytes, &n);
         if (rc < 0 && rc != -ENOENT)
             return rc;
         if (rc == 0) {
             *out_no = s->oldest_no;
-            rc = take_from_file(view_of(bytes, n), s->acked_n, out, &first, out_count);
+            rc = take_from_file(view_of(bytes, n), s->acked_n, out, &first, out_count, &end);
+            if (*out_count > 0) {
+                s->taken_n = first + *out_count;
+                s->taken_at = at + end - SPOOL_HEADER_BYTES;
+            }
             if (rc < 0 || *out_count > 0)
                 return rc;
         }
@@ -453,6 +497,7 @@ static int take_files(struct spool *s, struct writer *out, uint64_t *out_no, uin
         ignored(fdio_unlink(s->dir_fd, name)); /* what stays is pushed again and skipped */
         s->oldest_no++;
         s->acked_n = 0;
+        s->acked_at = 0;
     }
     return 0;
 }
@@ -488,8 +533,10 @@ int spool_acknowledge(struct spool *s, bool table, uint64_t no, uint64_t next_n)
     int rc;
 
     if (!table) {
-        if (no == s->oldest_no)
-            s->acked_n = next_n;
+        if (no != s->oldest_no)
+            return 0;
+        s->acked_n = next_n;
+        s->acked_at = next_n == s->taken_n ? s->taken_at : 0; /* it may have less than we thought */
         return 0;
     }
     rc = nsdb_begin(s->opts.db);

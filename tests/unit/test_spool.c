@@ -141,6 +141,48 @@ TEST(spool__what_was_recorded_is_what_the_server_opens)
     CHECK_EQ(take(false, true, &last), 0);
 }
 
+/* The first number of the next bundle, acknowledged up to `next`. */
+static uint64_t take_from(uint64_t next, uint32_t *out_count)
+{
+    struct writer payload;
+    struct reader r;
+    uint64_t first;
+    uint64_t no = 0;
+
+    writer_init(&payload);
+    CHECK_EQ(spool_take(spool, false, &payload, &no, out_count), 0);
+    r = reader_over(writer_done(&payload));
+    (void)reader_lp(&r, SPOOL_HEADER_BYTES);
+    first = reader_u64(&r);
+    CHECK(reader_ok(&r));
+    CHECK_EQ(spool_acknowledge(spool, false, no, next), 0);
+    writer_fini(&payload);
+    return first;
+}
+
+TEST(spool__what_the_server_has_is_not_sent_again_unless_it_lost_it)
+{
+    uint64_t last = 0;
+    uint32_t count = 0;
+    struct event e = event_of(51);
+    UNUSED_STATE;
+
+    CHECK_EQ(spool_event(spool, &e), 0);
+    e = event_of(52);
+    CHECK_EQ(spool_event(spool, &e), 0);
+    CHECK_EQ(take_from(51, &count), 50); /* it took one of two */
+    CHECK_EQ(count, 2);
+    CHECK_EQ(take_from(52, &count), 51);
+    CHECK_EQ(count, 1);
+    e = event_of(53);
+    CHECK_EQ(spool_event(spool, &e), 0);
+    CHECK_EQ(take_from(20, &count), 52); /* it was set back */
+    CHECK_EQ(count, 1);
+    CHECK_EQ(take_from(53, &count), 20);
+    CHECK_EQ(count, 33);
+    CHECK_EQ(take(false, true, &last), 0);
+}
+
 TEST(spool__a_torn_tail_is_cut_and_a_new_start_has_a_file_of_its_own)
 {
     char name[400];
@@ -167,7 +209,7 @@ TEST(spool__a_torn_tail_is_cut_and_a_new_start_has_a_file_of_its_own)
     CHECK_EQ(spool_open(&opts, &spool), 0);
     e = event_of(61);
     CHECK_EQ(spool_event(spool, &e), 0);
-    CHECK_EQ(take(false, true, &last), 51); /* the server skips what it has */
+    CHECK_EQ(take(false, true, &last), 54); /* the server skips what it has */
     CHECK_EQ(last, 60);
     CHECK_EQ(take(false, true, &last), 1);
     CHECK_EQ(last, 61);
@@ -212,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         UNIT(spool__what_was_recorded_is_what_the_server_opens),
+        UNIT(spool__what_the_server_has_is_not_sent_again_unless_it_lost_it),
         UNIT(spool__a_torn_tail_is_cut_and_a_new_start_has_a_file_of_its_own),
         UNIT(spool__events_of_a_transaction_come_and_go_with_it),
         UNIT(spool__an_event_that_cannot_be_written_is_an_error),
