@@ -37,7 +37,7 @@ int lease_open(struct vault *v)
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&v->lease->answered, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    return 0;
+    return opener_open(v, &v->lease->opener);
 }
 
 /* ---- the cache ---- */
@@ -112,7 +112,7 @@ void lease_keep_keys(struct vault *v, const struct identity *id, struct key_set 
     h->keys = key_set_borrow(keys);
 }
 
-static int grant_key(struct identity *id, struct class_key *k)
+int lease_grant_key(struct identity *id, struct class_key *k)
 {
     struct scalar *d;
     int rc;
@@ -133,17 +133,13 @@ static int grant_key(struct identity *id, struct class_key *k)
 }
 
 /* The keys in a header, by what the SRS released. out_keys: the caller's. */
-int lease_open_released(struct identity *id, struct class_key *k, const struct header *h,
+int lease_open_released(const struct scalar *d, const struct point *a_pub, const struct header *h,
                         const struct point *w1, struct file_key *out_keys, size_t *out_count)
 {
     scoped(secret_free) struct symkey *kek = secret_alloc(sizeof *kek);
-    int rc = kek ? grant_key(id, k) : -ENOMEM;
+    int rc = kek ? pre_reader_decaps(d, &h->ctx, a_pub, &h->capsule, w1, &h->commit, kek) : -ENOMEM;
 
-    if (rc == 0)
-        rc = pre_reader_decaps(k->d, &h->ctx, &k->grant.a, &h->capsule, w1, &h->commit, kek);
-    if (rc == 0)
-        rc = header_open_sealed(h, kek, out_keys, out_count);
-    return rc;
+    return rc < 0 ? rc : header_open_sealed(h, kek, out_keys, out_count);
 }
 
 static int open_held(struct vault *v, struct identity *id, struct class_key *k, struct held *held)
@@ -161,7 +157,9 @@ static int open_held(struct vault *v, struct identity *id, struct class_key *k, 
     if (rc == 0 && !file_ctx_equal(&h.ctx, &held->ctx))
         rc = PHR_E_STALE_HEADER;
     if (rc == 0)
-        rc = lease_open_released(id, k, &h, &held->w1, keys, &count);
+        rc = lease_grant_key(id, k);
+    if (rc == 0)
+        rc = lease_open_released(k->d, &k->grant.a, &h, &held->w1, keys, &count);
     if (rc == 0)
         rc = key_set_new(&h, keys, count, &held->keys);
     if (rc == 0)
@@ -399,6 +397,7 @@ void lease_close(struct vault *v)
     if (!l)
         return;
     INVARIANT(!l->asks); /* link_close answered them */
+    opener_close(l->opener);
     for (struct waiting *w = l->header_waits; w; w = w->next)
         w->rc = PHR_E_CLOSED;
     lease_wake_all(l->header_waits);

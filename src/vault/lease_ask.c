@@ -17,7 +17,8 @@
 
 enum {
     ASK_TIMEOUT_MS = 1800, /* other opens fail with a clear errno in under 2 s */
-    AHEAD_FROM = 3         /* the third file of a folder in a row */
+    AHEAD_FROM = 3,        /* the third file of a folder in a row */
+    AHEAD_FIRST = 16       /* files of its request; each that follows brings twice as many */
 };
 
 static void ask_free(struct ask *a)
@@ -113,19 +114,29 @@ static void add_file(struct ask *a, struct open_file *files, const struct file_c
     a->count++;
 }
 
-/* The next files of the folder, in its order, whose keys are neither here nor asked for. */
+/*
+ * The next files of the folder, in its order, whose keys are neither here nor asked for, until the
+ * request has `room`. The SRS takes 50 us for each, so the first requests are small: while one is
+ * being read, the next is on its way.
+ */
 static void add_ahead(struct vault *v, struct identity *id, const struct class_key *k, struct ask *a,
-                      struct open_file *files, const struct name_dentry *opened)
+                      struct open_file *files, size_t room)
 {
+    size_t before = a->count;
     struct name_dentry row;
     struct nsdb_stmt s;
+    bool is_end = false;
 
-    nsdb_dentry_scan(v->db, &opened->parent, opened->cookie, &s);
-    while (a->count < OPEN_FILES_MAX && nsdb_dentry_next(&s, &row) > 0) {
+    nsdb_dentry_scan(v->db, &a->parent, a->cookie, &s);
+    while (a->count < room) {
         struct name_header header;
         struct nsdb_stmt hs;
         struct header h;
 
+        is_end = nsdb_dentry_next(&s, &row) <= 0;
+        if (is_end)
+            break;
+        a->cookie = row.cookie;
         if (!row.is_opened || row.dtype != DT_REG ||
             nsdb_header_get(v->db, &row.child, &hs, &header) < 0)
             continue;
@@ -136,6 +147,42 @@ static void add_ahead(struct vault *v, struct identity *id, const struct class_k
         nsdb_end(&hs);
     }
     nsdb_end(&s);
+    a->ahead_left = is_end ? 0 : a->ahead_left - (a->count - before);
+}
+
+/* What comes behind the files that are here now. Nobody waits for it yet, so nobody is told. */
+static void ask_further_locked(struct vault *v, const struct ask *before)
+{
+    struct identity *id = session_identity(v, &before->user);
+    struct class_key *k = id ? session_class_grant(id, &before->grant) : NULL;
+    size_t room = before->count < OPEN_FILES_MAX / 2 ? before->count * 2 : OPEN_FILES_MAX;
+    scoped(free) struct open_file *files = NULL;
+    struct ask *a;
+
+    if (!k || !v->link || !link_is_up(v->link))
+        return;
+    room = room < before->ahead_left ? room : before->ahead_left;
+    files = calloc(room, sizeof *files);
+    a = files ? ask_new(v, ASK_FILES, id, k, room) : NULL;
+    if (!a)
+        return;
+    a->who = before->who;
+    a->purpose = before->purpose;
+    a->parent = before->parent;
+    a->cookie = before->cookie;
+    a->ahead_left = before->ahead_left;
+    add_ahead(v, id, k, a, files, room);
+    if (a->count > 0)
+        ignored(send_ask(v, id, &a->who, a->purpose, a, files)); /* asked for when they are opened */
+    else
+        ask_free(a);
+}
+
+static void ask_further(struct vault *v, const struct ask *before)
+{
+    nsdb_lock(v->db);
+    ask_further_locked(v, before);
+    nsdb_unlock(v->db);
 }
 
 static bool wants_ahead(struct identity *id, const struct name_dentry *opened)
@@ -162,15 +209,20 @@ int lease_ask_file(struct vault *v, const struct who *who, struct session *s, st
     a = find_ask(v, &s->id->user, ctx);
     if (a)
         return lease_add_waiting(&a->waiting, w, &ctx->file, ASK_TIMEOUT_MS);
-    files = calloc(OPEN_FILES_MAX, sizeof *files);
-    a = files ? ask_new(v, ASK_FILES, s->id, k, OPEN_FILES_MAX) : NULL;
+    files = calloc(AHEAD_FIRST, sizeof *files);
+    a = files ? ask_new(v, ASK_FILES, s->id, k, AHEAD_FIRST) : NULL;
     if (!a)
         return -ENOMEM;
+    a->who = *who;
+    a->purpose = s->purpose;
     add_file(a, files, ctx, header, OPEN_WHY_OPEN);
     if (nsdb_dentry_of(v->db, &ctx->file, &st, &opened) == 0) {
         nsdb_end(&st);
-        if (wants_ahead(s->id, &opened))
-            add_ahead(v, s->id, k, a, files, &opened);
+        a->parent = opened.parent;
+        a->cookie = opened.cookie;
+        a->ahead_left = wants_ahead(s->id, &opened) ? OPEN_FILES_MAX - 1 : 0;
+        if (a->ahead_left > 0)
+            add_ahead(v, s->id, k, a, files, AHEAD_FIRST);
     }
     rc = lease_add_waiting(&mine, w, &ctx->file, ASK_TIMEOUT_MS);
     if (rc != PHR_E_PENDING) {
@@ -275,7 +327,8 @@ static void take_names_answer(struct vault *v, struct identity *id, struct class
     if (item->rc < 0 || nsdb_header_get(v->db, &k->ctx.class_id, &s, &row) < 0)
         return;
     if (header_decode(row.bytes, &h) == 0 && class_ctx_equal(&h.ctx.class_ctx, &k->ctx) &&
-        lease_open_released(id, k, &h, &item->w1, keys, &count) == 0) {
+        lease_grant_key(id, k) == 0 &&
+        lease_open_released(k->d, &k->grant.a, &h, &item->w1, keys, &count) == 0) {
         ignored(session_take_names(v, id, k, keys[0].key)); /* without it: asked again by the worker */
         file_keys_free(keys, count);
     }
@@ -295,8 +348,11 @@ static int take_item(struct ask *a, struct identity *id, size_t i,
     h = lease_add_held(a->v->lease, &id->user, &a->files[i]);
     if (!h)
         return -ENOMEM;
-    if (!h->keys)
-        h->w1 = item->w1;
+    if (h->keys)
+        return 0;
+    h->w1 = item->w1;
+    if (i > 0 || !a->waiting) /* else he who waits for it opens it himself */
+        opener_want(a->v->lease->opener, &a->user, &a->files[i]);
     return 0;
 }
 
@@ -353,13 +409,14 @@ static void on_answer(void *user, int status, struct view payload)
     }
     if (k && a->kind == ASK_RENEW)
         k->is_renewing = false;
+    if (rc < 0)
+        a->ahead_left = 0;
     for (struct waiting *w = a->waiting; w && rc < 0; w = w->next)
         w->rc = rc;
     woken = a->waiting;
     for (at = &l->asks; *at != a; at = &(*at)->next)
         continue;
     *at = a->next;
-    ask_free(a);
     nsdb_unlock(v->db);
 
     pthread_mutex_lock(&l->wait_lock);
@@ -367,6 +424,9 @@ static void on_answer(void *user, int status, struct view payload)
     pthread_cond_broadcast(&l->answered);
     pthread_mutex_unlock(&l->wait_lock);
     lease_wake_all(woken);
+    if (a->ahead_left > 0)
+        ask_further(v, a);
+    ask_free(a);
     if (names_changed)
         worker_names_changed(v);
 }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "fake_contents.h"
 #include "vault/content.h"
+#include "vault/lease_inside.h"
 
 enum { OWNER_UID = 1000, READER_UID = 2000, STRANGER_UID = 3000 };
 
@@ -111,6 +112,53 @@ TEST(session__the_third_file_of_a_folder_asks_ahead)
         file_release(f);
     }
     CHECK_EQ(atomic_load(&bed.opens) - opens, 3);
+}
+
+/* How many of these files' keys are in memory, opened. */
+static int count_opened(void)
+{
+    int n = 0;
+
+    nsdb_lock(m.v->db);
+    for (struct held *h = m.v->lease->oldest; h; h = h->newer)
+        n += h->keys && h->keys->is_released;
+    nsdb_unlock(m.v->db);
+    return n;
+}
+
+TEST(session__a_long_series_is_released_and_opened_while_it_is_read)
+{
+    enum { FILES = 100, ASKS = 2 + 1 + 2 }; /* 1, 1, 16, 32, and the last 50 */
+    uint64_t root = walk(&m, OWNER_UID, "anna/labs");
+    struct who who = who_of(OWNER_UID);
+    int before = count_opened();
+    struct node_attr dir;
+    uint64_t files[FILES];
+    struct file *f;
+    int opens;
+    UNUSED_STATE;
+
+    CHECK_EQ(node_mkdir(m.v, &who, root, view_text("long"), 0755, &dir), 0);
+    for (int i = 0; i < FILES; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "img%03d", i);
+        files[i] = create(&m, OWNER_UID, dir.nodeid, name);
+    }
+    CHECK_EQ(mount_sync(&m).ops, 0);
+    opens = atomic_load(&bed.opens);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(open_file(&m, READER_UID, files[i], O_RDONLY, &f), 0);
+        file_release(f);
+    }
+    for (int i = 0; i < 500 && count_opened() < before + FILES; i++)
+        bed_sleep_ms(10);
+    CHECK_EQ(count_opened(), before + FILES);
+    for (int i = 3; i < FILES; i++) {
+        CHECK_EQ(open_file(&m, READER_UID, files[i], O_RDONLY, &f), 0);
+        file_release(f);
+    }
+    CHECK_EQ(atomic_load(&bed.opens) - opens, ASKS);
 }
 
 TEST(session__acls_say_what_grants_give)
@@ -317,6 +365,7 @@ int main(void)
         UNIT(session__a_reader_sees_and_opens_what_was_granted),
         UNIT(session__a_file_not_in_the_ledger_yet_is_committed_before_it_is_asked_for),
         UNIT(session__the_third_file_of_a_folder_asks_ahead),
+        UNIT(session__a_long_series_is_released_and_opened_while_it_is_read),
         UNIT(session__acls_say_what_grants_give),
         UNIT(session__revoke_cuts_off_at_once),
         UNIT(session__a_writer_with_a_grant_creates_and_its_ops_are_taken),
