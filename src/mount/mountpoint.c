@@ -299,6 +299,15 @@ static void on_contradicted(void *user, const struct id16 *patient, int reason)
     log_error("ledger_contradicted", LOG_ID("patient", patient->b), LOG_RC("cause", reason));
 }
 
+static void on_held(void *user, int reason)
+{
+    (void)user;
+    if (reason < 0)
+        log_error("names_held", LOG_RC("cause", reason));
+    else
+        log_warn("names_go_on");
+}
+
 static void on_inval_names(void *user)
 {
     inval_names(((struct mountpoint *)user)->notifier);
@@ -317,6 +326,7 @@ static int vault_start(struct mountpoint *m)
     opts.upcalls.inval_names = on_inval_names;
     opts.upcalls.damaged = on_damaged;
     opts.upcalls.contradicted = on_contradicted;
+    opts.upcalls.held = on_held;
     if (rc == 0)
         rc = pending_open(&m->pending);
     if (rc == 0)

@@ -11,6 +11,7 @@
 #include "base/checked.h"
 #include "crypto/digest.h"
 #include "vault/lease.h"
+#include "vault/notify.h"
 
 enum { NODES_MAX = 8192, NODE_BUCKETS = 8192 };
 
@@ -219,11 +220,24 @@ static void on_undo(void *user)
     lease_headers_changed(user);
 }
 
+static void tell_held(struct vault *v, void *arg)
+{
+    v->opts.upcalls.held(v->opts.upcalls.user, -(int)(intptr_t)arg);
+}
+
+static void on_held(void *user, int reason)
+{
+    struct vault *v = user;
+
+    if (v->opts.upcalls.held)
+        notify_call(v, tell_held, (void *)(intptr_t)-reason);
+}
+
 int nodecache_open(struct vault *v)
 {
     struct nsdb_watch watch = {
         .user = v, .on_inode = on_inode, .on_gone = on_gone, .on_name = on_name, .on_names = on_names,
-        .on_header = on_header, .on_undo = on_undo
+        .on_header = on_header, .on_undo = on_undo, .on_held = on_held
     };
 
     v->nodecache = calloc(1, sizeof *v->nodecache);

@@ -10,6 +10,9 @@
  *         fails, all is undone and what is in the redo log run again: rare, and without the
  *         price of a savepoint for each. What is gone then, who watches is told.
  * NSDB-3  The WAL is synced outside the mutex, one sync for everybody who waits (ticket).
+ * NSDB-4  Where that fails too, nothing is read or changed (-EIO) until it works: the redo log, which then
+ *         alone has what was acknowledged, stays as it is, and is tried again twice a second when somebody
+ *         asks, and at the next start.
  *
  * After a power cut the database is a consistent earlier state: synchronous=NORMAL never
  * damages it, and nsdb_sync is what makes a commit durable.
@@ -155,7 +158,7 @@ void nsdb_close(struct nsdb *db)
         pthread_join(db->committer, NULL);
     if (db->has_checkpointer)
         pthread_join(db->checkpointer, NULL);
-    if (db->is_open)
+    if (nsdb_go_on(db) == 0 && db->is_open)
         ignored(nsdb_commit_now(db)); /* nobody is left to be told; the next start finds what is there */
     for (size_t i = 0; i < STMT_SLOTS; i++)
         sqlite3_finalize(db->slots[i].st);

@@ -40,7 +40,8 @@ int nsdb_sync(struct nsdb *db) PHR_MUST_CHECK;
 /*
  * Told of each change of a row of names, under the names lock, so that what others keep of it in
  * memory goes: an inode; an inode that has no name any more and else stays as it was; a name of child came or went (parent: of a directory, else NULL); names
- * went or moved; the header of a file; a transaction that was undone (all may be different from what was seen).
+ * went or moved; the header of a file; a transaction that was undone (all may be different from what was seen);
+ * that everything is refused since what was acknowledged cannot be run again (reason < 0), and that it could (0).
  */
 struct nsdb_watch {
     void *user;
@@ -50,6 +51,7 @@ struct nsdb_watch {
     void (*on_names)(void *user);
     void (*on_header)(void *user, const struct id16 *file);
     void (*on_undo)(void *user);
+    void (*on_held)(void *user, int reason);
 };
 /* All members, or none. */
 void nsdb_set_watch(struct nsdb *db, const struct nsdb_watch *watch);

@@ -15,20 +15,22 @@
 
 enum {
     COMMIT_SOON_MS = 5,
-    COMMIT_MS = 100 /* a page that many transactions change goes into the log once */
+    COMMIT_MS = 100, /* a page that many transactions change goes into the log once */
+    HELD_MS = 500    /* between two attempts */
 };
 
-static int replay(struct nsdb *db);
+static int replay(struct nsdb *db, uint64_t at_least);
 static void run_again(struct nsdb *db);
 
 int nsdb_begin(struct nsdb *db)
 {
     static const char begin[] = "BEGIN IMMEDIATE";
-    int rc = 0;
+    int rc;
 
     nsdb_lock(db);
     INVARIANT(!db->is_tx);
-    if (db->is_open && redo_is_full(db->redo)) /* an undo needs it (nsdb_rollback) */
+    rc = nsdb_go_on(db);
+    if (rc == 0 && db->is_open && redo_is_full(db->redo)) /* an undo needs it (nsdb_rollback) */
         rc = nsdb_commit_now(db);
     if (rc == 0 && !db->is_open) {
         rc = nsdb_run_word(db, begin);
@@ -57,15 +59,29 @@ static void wants_commit(struct nsdb *db)
     pthread_mutex_unlock(&db->wake_lock);
 }
 
-/* The commit failed: what was acknowledged is in the redo log. */
+/* The transaction is undone: what was acknowledged is in the redo log, and all of it must come back (NSDB-4). */
 static void run_again(struct nsdb *db)
 {
+    const bool was_held = db->held_rc < 0;
+
     redo_drop_unsent(db->redo);
-    if (replay(db) == 0) {
+    db->is_running_again = true;
+    db->held_rc = replay(db, redo_last(db->redo));
+    db->is_running_again = false;
+    db->held_ms = clock_boottime_ms();
+    if (db->held_rc == 0)
         wants_commit(db);
-        return;
-    }
-    redo_restart(db->redo, redo_last(db->redo)); /* nothing is left that could be tried */
+    if (db->watch.on_held && was_held != (db->held_rc < 0))
+        db->watch.on_held(db->watch.user, db->held_rc);
+}
+
+int nsdb_go_on(struct nsdb *db)
+{
+    if (db->held_rc == 0 || db->is_running_again)
+        return 0;
+    if (clock_boottime_ms() - db->held_ms >= HELD_MS)
+        run_again(db);
+    return db->held_rc < 0 ? -EIO : 0;
 }
 
 static int put_redo_last(struct nsdb *db)
@@ -131,7 +147,8 @@ int nsdb_commit_riders(struct nsdb *db)
     int rc = 0;
 
     nsdb_lock(db);
-    if (db->is_pending && !db->is_tx && redo_send(db->redo) < 0)
+    rc = nsdb_go_on(db);
+    if (rc == 0 && db->is_pending && !db->is_tx && redo_send(db->redo) < 0)
         rc = nsdb_commit_now(db);
     nsdb_unlock(db);
     return rc;
@@ -240,8 +257,11 @@ static int run_redo(void *user, const char *sql, const struct redo_param *params
     return nsdb_reason(rc);
 }
 
-/* All of the log, in a transaction that stays open. Without a place on the disk: none of it. */
-static int replay(struct nsdb *db)
+/*
+ * All of the log, in a transaction that stays open: none of it where there is no place on the disk, or where
+ * it does not lead to this record.
+ */
+static int replay(struct nsdb *db, uint64_t at_least)
 {
     static const char begin[] = "BEGIN IMMEDIATE; SAVEPOINT r";
     static const char end[] = "RELEASE r";
@@ -260,6 +280,8 @@ static int replay(struct nsdb *db)
         rc = nsdb_exec(db, end);
     else if (rc != -ENOSPC && rc != -ENOMEM && rc != -EIO)
         rc = nsdb_exec(db, undo); /* a record that has no meaning here: those before it count */
+    if (rc == 0 && last < at_least)
+        rc = PHR_E_FORMAT;
     if (rc < 0) {
         ignored(nsdb_exec(db, rollback)); /* SQLite may have rolled back by itself */
         db->is_open = false;
@@ -286,6 +308,6 @@ int nsdb_load_redo(struct nsdb *db, const char *path)
     if (rc == 0)
         rc = redo_open(redo_path, id, &db->redo);
     if (rc == 0)
-        rc = replay(db);
+        rc = replay(db, 0);
     return rc < 0 ? rc : nsdb_commit_now(db);
 }

@@ -30,6 +30,9 @@ struct nsdb {
     struct redo *redo;    /* lock */
     size_t redo_mark;     /* lock: when nsdb_begin was called */
     uint64_t pending_ms;  /* lock: since when is_pending, or when the commit failed last */
+    int held_rc;          /* lock: 0, or why what was acknowledged could not be run again (NSDB-4) */
+    uint64_t held_ms;     /* lock: when that was tried last */
+    bool is_running_again; /* lock */
     struct {
         uint64_t next;
         uint64_t bound; /* in the database: no number from here on was ever given */
@@ -71,6 +74,8 @@ bool nsdb_is_change(const char *sql); /* of rows: it goes into the redo log */
 int nsdb_load_redo(struct nsdb *db, const char *path) PHR_MUST_CHECK; /* runs again what a kill left there */
 /* lock held, nsdb_begin not called: SQLite's own commit of all that was acknowledged. */
 int nsdb_commit_now(struct nsdb *db) PHR_MUST_CHECK;
+/* lock held: 0, or -EIO while something acknowledged is in the redo log alone (NSDB-4). */
+int nsdb_go_on(struct nsdb *db) PHR_MUST_CHECK;
 void *nsdb_committer_main(void *arg); /* a thread, until is_stopping */
 
 /* ---- nsdb_sync.c ---- */

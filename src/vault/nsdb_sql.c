@@ -139,6 +139,8 @@ int nsdb_step(struct nsdb_stmt *s)
 {
     int rc;
 
+    if (s->rc == 0 && s->db->held_rc < 0)
+        s->rc = nsdb_go_on(s->db);
     if (s->rc < 0)
         return s->rc;
     rc = sqlite3_step(s->st);

@@ -97,7 +97,8 @@ int nsdb_sync(struct nsdb *db)
     int rc = 0;
 
     nsdb_lock(db);
-    if (db->is_pending && !db->is_tx)
+    rc = nsdb_go_on(db);
+    if (rc == 0 && db->is_pending && !db->is_tx)
         rc = nsdb_commit_now(db);
     nsdb_unlock(db);
     if (rc < 0)

@@ -31,6 +31,9 @@ struct vault_upcalls {
     void (*damaged)(void *user, const struct id16 *file, uint64_t first, uint64_t count);
     /* The server's ledger of a patient contradicts what was verified here (PHR_E_*); may be NULL. */
     void (*contradicted)(void *user, const struct id16 *patient, int reason);
+    /* namespace.db could not take again what was acknowledged, and everything is refused (EIO) until it can,
+       or the next start; reason 0: it could. May be NULL. */
+    void (*held)(void *user, int reason);
 };
 
 struct vault_opts {

@@ -276,27 +276,43 @@ TEST(nsdb_redo__a_kill_at_any_time_takes_nothing_that_was_said)
     }
 }
 
-/* SQLite's commit fails: what was acknowledged stays, and goes to the disk when it can. */
-TEST(nsdb_redo__a_failed_commit_takes_nothing_that_was_acknowledged)
+/* A log of SQLite's that is longer than press() allows. */
+static void grow_log(void)
 {
-    struct rlimit old;
-    struct rlimit small;
     char key[16];
-    UNUSED_STATE;
 
-    signal(SIGXFSZ, SIG_IGN);
-    open_db();
-    for (unsigned i = 0; i < 200; i++) { /* a log that is longer than the limit to come */
+    for (unsigned i = 0; i < 200; i++) {
         snprintf(key, sizeof key, "fill%u", i);
         put(key, i);
         if (i % 10 == 0)
             CHECK_EQ(nsdb_sync(db), 0);
     }
     CHECK_EQ(nsdb_sync(db), 0);
+}
+
+/* From now on SQLite cannot commit, the redo log can grow. The limit as it was. */
+static struct rlimit press(void)
+{
+    struct rlimit old;
+    struct rlimit small;
+
+    signal(SIGXFSZ, SIG_IGN);
     CHECK_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
     small = old;
     small.rlim_cur = 16 * 1024;
     CHECK_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+    return old;
+}
+
+/* SQLite's commit fails: what was acknowledged stays, and goes to the disk when it can. */
+TEST(nsdb_redo__a_failed_commit_takes_nothing_that_was_acknowledged)
+{
+    struct rlimit old;
+    UNUSED_STATE;
+
+    open_db();
+    grow_log();
+    old = press();
     put("pressed", 1);
     put("pressed", 2);
     CHECK(nsdb_sync(db) < 0);
@@ -313,6 +329,100 @@ TEST(nsdb_redo__a_failed_commit_takes_nothing_that_was_acknowledged)
     close_db();
 }
 
+/* ---- the commit fails, and the redo log cannot be run again (NSDB-4) ---- */
+
+enum { IN_FIRST_RECORD = 40 };
+
+static int held_reasons[4];
+static size_t held_told;
+
+static void on_nothing(void *user)
+{
+    (void)user;
+}
+
+static void on_held(void *user, int reason)
+{
+    (void)user;
+    held_reasons[held_told++] = reason;
+}
+
+static void flip_log(void)
+{
+    int fd = open(log_path, O_RDWR | O_CLOEXEC);
+    uint8_t c;
+
+    CHECK(fd >= 0);
+    CHECK_EQ(pread(fd, &c, 1, IN_FIRST_RECORD), 1);
+    c ^= 0x10;
+    CHECK_EQ(pwrite(fd, &c, 1, IN_FIRST_RECORD), 1);
+    close(fd);
+}
+
+/* Acknowledged twice, then neither SQLite nor the log gives it back. */
+static struct rlimit hold(void)
+{
+    const struct nsdb_watch watch = { .on_undo = on_nothing, .on_held = on_held };
+    struct rlimit old;
+    uint64_t v;
+
+    held_told = 0;
+    nsdb_set_watch(db, &watch);
+    old = press();
+    put("held", 1);
+    put("held", 2);
+    flip_log();
+    CHECK(nsdb_sync(db) < 0);
+    CHECK_EQ(held_told, 1);
+    CHECK(held_reasons[0] < 0);
+    CHECK_EQ(nsdb_begin(db), -EIO);
+    CHECK_EQ(nsdb_meta_get_u64(db, "held", &v), -EIO); /* what it would say is older than what was said */
+    CHECK_EQ(nsdb_meta_put_u64(db, "held", 3), -EIO);
+    CHECK_EQ(nsdb_commit_riders(db), -EIO);
+    CHECK_EQ(nsdb_sync(db), -EIO);
+    return old;
+}
+
+static void held_then_killed(void)
+{
+    grow_log();
+    (void)hold();
+    nsdb_close(db); /* an orderly end takes no more than a kill */
+}
+
+TEST(nsdb_redo__what_cannot_be_run_again_waits_for_the_next_start)
+{
+    UNUSED_STATE;
+
+    in_killed_process(held_then_killed);
+    flip_log();
+    open_db();
+    CHECK_EQ(value_of("held"), 2);
+    close_db();
+}
+
+TEST(nsdb_redo__what_cannot_be_run_again_goes_on_when_it_can)
+{
+    struct rlimit old;
+    UNUSED_STATE;
+
+    open_db();
+    grow_log();
+    old = hold();
+    flip_log();
+    sleep_ms(600);
+    CHECK_EQ(value_of("held"), 2);
+    CHECK_EQ(held_told, 2);
+    CHECK_EQ(held_reasons[1], 0);
+    put("held", 3);
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+    CHECK_EQ(nsdb_sync(db), 0);
+    close_db();
+    open_db();
+    CHECK_EQ(value_of("held"), 3);
+    close_db();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +433,8 @@ int main(void)
         UNIT(nsdb_redo__a_log_of_another_database_means_nothing),
         UNIT(nsdb_redo__a_kill_at_any_time_takes_nothing_that_was_said),
         UNIT(nsdb_redo__a_failed_commit_takes_nothing_that_was_acknowledged),
+        UNIT(nsdb_redo__what_cannot_be_run_again_waits_for_the_next_start),
+        UNIT(nsdb_redo__what_cannot_be_run_again_goes_on_when_it_can),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
