@@ -12,7 +12,11 @@
 #include "base/checked.h"
 #include "vault/content_state.h"
 
-enum { READ_AHEAD_BYTES = 1024 * 1024 };
+enum {
+    NEAR_BYTES = 1024 * 1024,
+    LARGE_CALL_BYTES = 128 * 1024, /* the kernel reads ahead: two such are a sequence, */
+    SMALL_CALLS = 8                /* and so many of others */
+};
 
 struct file {
     struct vault *v;
@@ -21,6 +25,7 @@ struct file {
     uint64_t nodeid;
     bool is_writer;
     _Atomic uint64_t read_end;   /* of the newest read: what follows it is a sequence */
+    _Atomic unsigned in_a_row;   /* reads of one */
     _Atomic uint64_t ahead_of;   /* segment that the kernel was last told about */
 };
 
@@ -242,23 +247,27 @@ static int want_edges(struct content *ct, uint64_t offset, uint64_t len, struct 
 
 /* ---- reading ---- */
 
-/* Requests of the kernel's own read-ahead may overtake each other a little. */
+/* Requests of the kernel's own read-ahead may overtake each other a little. Two blocks of a small file
+   are near each other whoever reads them, so a few small reads prove nothing. */
 static bool is_in_sequence(struct file *f, uint64_t offset, size_t n)
 {
     uint64_t end = atomic_exchange(&f->read_end, offset + n);
+    bool is_near = offset < end + NEAR_BYTES && end < offset + n + NEAR_BYTES;
+    unsigned row = is_near ? atomic_fetch_add(&f->in_a_row, 1) + 1 : 0;
 
-    return offset < end + READ_AHEAD_BYTES && end < offset + n + READ_AHEAD_BYTES;
+    if (!is_near)
+        atomic_store(&f->in_a_row, 0);
+    return row >= SMALL_CALLS || (row > 1 && n >= LARGE_CALL_BYTES);
 }
 
-/* Near the end of a segment the kernel is told about the next, once, and only by who reads on:
-   for one who jumps about it would fetch 4 MiB in vain with every fourth read. */
+/* From the start of a segment on the kernel is told about the next, once, and only by who reads on:
+   for one who jumps about it would fetch 4 MiB in vain. */
 static void read_ahead(struct file *f, uint64_t offset, size_t n, struct seg *out_absent)
 {
-    uint64_t index = (offset + n + READ_AHEAD_BYTES) / SEG_BYTES;
+    uint64_t index = (offset + n - 1) / SEG_BYTES + 1;
     struct seg *next;
 
-    if (!is_in_sequence(f, offset, n) || index == offset / SEG_BYTES ||
-        atomic_exchange(&f->ahead_of, index) == index)
+    if (!is_in_sequence(f, offset, n) || atomic_exchange(&f->ahead_of, index) == index)
         return;
     next = layout_find(&f->ct->cur, index);
     if (next && next->form == SEG_ABSENT)
