@@ -6,5 +6,6 @@
 
 uint64_t clock_realtime_s(void); /* seconds since 1970, UTC */
 uint64_t clock_boottime_ms(void);
+uint64_t clock_monotonic_ns(void); /* for durations far below a millisecond */
 
 #endif

@@ -29,6 +29,7 @@
 #include "mount/negotiate.h"
 #include "mount/ops.h"
 #include "mount/pending.h"
+#include "mount/receive.h"
 #include "mount/unlock.h"
 #include "proc/daemon.h"
 #include "proc/harden.h"
@@ -36,15 +37,9 @@
 #include "proc/signal.h"
 
 enum {
-    WORKERS = 10,
     DETACH_WAIT_MS = 5000,
     SIGNAL_TICK_MS = 500,
     OPEN_FILES_WANTED = 65536
-};
-
-struct signals {
-    struct mountpoint *mount;
-    pthread_t main;
 };
 
 static int fuse_open(struct mountpoint *m);
@@ -133,31 +128,27 @@ static void on_init(void *user)
 
 int mountpoint_serve(struct mountpoint *m, void (*on_ready)(void *user), void *user)
 {
-    struct fuse_loop_config *loop = fuse_loop_cfg_create();
-    struct signals signals = { .mount = m, .main = pthread_self() };
     pthread_t thread;
-    int rc;
+    int rc = receive_open(m->fuse, &m->receive);
 
-    if (!loop)
-        return -ENOMEM;
+    if (rc < 0)
+        return fail("cannot serve", rc);
     m->on_ready = on_ready;
     m->ready_user = user;
     negotiate_on_init(on_init, m);
-    rc = -pthread_create(&thread, NULL, signal_main, &signals);
+    rc = -pthread_create(&thread, NULL, signal_main, m);
     if (rc < 0) {
-        fuse_loop_cfg_destroy(loop);
+        receive_close(m->receive);
         return fail("cannot serve", rc);
     }
-    /* As many idle ones as there are: a worker that ends loses its buffers and cipher contexts. */
-    fuse_loop_cfg_set_max_threads(loop, WORKERS);
-    fuse_loop_cfg_set_idle_threads(loop, WORKERS);
-    rc = fuse_session_loop_mt(m->fuse, loop);
-    fuse_loop_cfg_destroy(loop);
+    rc = receive_run(m->receive);
     atomic_store(&m->is_loop_over, true);
     ignored(
         kill(getpid(), SIGUSR1)); /* wakes the signal thread; blocked everywhere else */
     ignored(pthread_join(thread, NULL)); /* it looks at is_loop_over */
-    return rc < 0 ? rc : 0;
+    receive_close(m->receive);
+    m->receive = NULL;
+    return rc;
 }
 
 /* libfuse frees its copy of our directory only in its own unmount, which would start fusermount3
@@ -345,7 +336,7 @@ static int vault_start(struct mountpoint *m)
 
 static void on_kick(int signo)
 {
-    (void)signo; /* only to interrupt sem_wait in libfuse's loop */
+    (void)signo; /* only to interrupt who waits for a request */
 }
 
 static bool wait_for_end(struct mountpoint *m, uint64_t wait_ms)
@@ -357,10 +348,9 @@ static bool wait_for_end(struct mountpoint *m, uint64_t wait_ms)
     return atomic_load(&m->is_loop_over);
 }
 
-static void end_loop(struct signals *s)
+static void end_loop(struct mountpoint *m)
 {
     struct sigaction action = { .sa_handler = on_kick };
-    struct mountpoint *m = s->mount;
 
     ignored(sigaction(SIGUSR2, &action, NULL)); /* valid arguments: cannot fail */
     log_info("ending", LOG_WORD("cause", "signal"));
@@ -371,20 +361,19 @@ static void end_loop(struct signals *s)
     inval_detach(m->notifier);
     fuse_session_exit(m->fuse);
     do {
-        ignored(pthread_kill(s->main, SIGUSR2)); /* it waits for us in pthread_join */
+        receive_kick(m->receive);
     } while (!wait_for_end(m, 50));
 }
 
 static void *signal_main(void *arg)
 {
-    struct signals *s = arg;
-    struct mountpoint *m = s->mount;
+    struct mountpoint *m = arg;
 
     while (!atomic_load(&m->is_loop_over)) {
         int signo = signal_next(m->signal_fd, SIGNAL_TICK_MS);
 
         if (signo == SIGTERM || signo == SIGINT) {
-            end_loop(s);
+            end_loop(m);
             break;
         }
         if (daemon_watchdog_ms() > 0)

@@ -21,6 +21,7 @@ struct mountpoint {
     struct pending *pending;
     struct notifier *notifier;
     struct control *control;
+    struct receive *receive; /* while it is served */
     struct guard *guard; /* NULL: mount.phrfs has mounted us */
     int signal_fd;
     atomic_bool is_loop_over;

@@ -143,7 +143,6 @@ static ssize_t look_at(uint8_t *buf, size_t room, ssize_t n)
     return n;
 }
 
-/* A cancellation point of libfuse's workers: takes no lock and owns nothing. */
 static ssize_t on_read(int fd, void *buf, size_t room, void *userdata)
 {
     ssize_t n = read(fd, buf, room);

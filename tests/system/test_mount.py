@@ -837,6 +837,43 @@ def test_waiting_open_can_be_killed(d):
     check(time.monotonic() - began < 0.5, "the interrupt was not heard")
 
 
+def ask_quickly(name, seconds):
+    """One quick request after the other, for so long: the longest took how many seconds."""
+    end, longest = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        began = time.monotonic()
+        fails(errno.ENODATA, os.getxattr, name, "user.none")
+        longest = max(longest, time.monotonic() - began)
+    return longest
+
+
+def test_slow_answer_does_not_stop_others(d):
+    need_fake()
+    (d / "quick").touch()
+    for _ in range(3):
+        ask_quickly(d / "quick", 0.1)  # so that one thread answers all
+        late = threading.Thread(target=lambda: (d / "late-name").exists())
+        late.start()
+        longest = ask_quickly(d / "quick", 0.3)
+        late.join()
+        check(longest < 0.2, f"waited for {longest:.3f} s behind one that takes 0.4 s")
+
+
+def test_rest_costs_nothing(d):
+    need_fake()
+
+    def ticks():
+        return sum(sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+                   for pid in MOUNT.pids())
+
+    (d / "quick").touch()
+    ask_quickly(d / "quick", 0.2)
+    time.sleep(0.2)
+    before = ticks()
+    time.sleep(1)
+    check(ticks() - before <= 2, f"{ticks() - before} ticks of processor time in a second of nothing")
+
+
 def test_damage_is_an_error_not_zeros(d):
     need_fake()
     (d / "broken-a").write_bytes(pattern(4096))

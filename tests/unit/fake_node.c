@@ -8,7 +8,7 @@
  *   never-   not woken before the deadline of the mount has passed (after 3 s)
  *   refused- woken with PHR_E_NO_GRANT after 100 ms
  *   broken-  read fails with PHR_E_SEAL
- * A lookup of "stuck-name" never ends, while the notifier tells the kernel to forget that name.
+ * A lookup of "late-name" keeps its thread for 400 ms; one of "stuck-name" never ends, while the notifier tells the kernel to forget that name.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -349,6 +349,8 @@ int node_lookup(struct vault *v, const struct who *who, uint64_t parent, struct 
         v->upcalls.inval_entry(v->upcalls.user, parent, name);
         pause(); /* the kernel holds the folder for us, the notifier waits for it */
     }
+    if (view_equal(name, view_text("late-name")))
+        usleep(400 * 1000);
     LOCKED(v);
     (void)who;
     dir = get(v, parent);
