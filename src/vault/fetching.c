@@ -142,13 +142,10 @@ int fetching_apply_answer(struct vault *v, const struct id16 *patient, struct vi
 
 int fetching_forget_removals(struct vault *v, const struct id16 *patient)
 {
-    uint32_t parked = 0;
     int rc;
 
     nsdb_lock(v->db);
-    rc = nsdb_parked_count(v->db, &parked);
-    if (rc == 0 && parked > 0)
-        rc = nsdb_parked_forget(v->db, patient);
+    rc = nsdb_parked_forget(v->db, patient, &v->host);
     nsdb_unlock(v->db);
     return rc;
 }

@@ -74,6 +74,9 @@ static const char schema_sql[] =
     " writer BLOB, created_ms INTEGER, changes BLOB);"
     "CREATE TABLE IF NOT EXISTS op_n(writer BLOB, lane INTEGER, n INTEGER, PRIMARY KEY(writer, lane))"
     " WITHOUT ROWID;"
+    /* highest number of the ops that rebases threw away, which may be on their way all the same */
+    "CREATE TABLE IF NOT EXISTS unwound(patient BLOB, writer BLOB, n INTEGER, PRIMARY KEY(patient, writer))"
+    " WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS local_key(user BLOB, kind INTEGER, class BLOB, epoch INTEGER, box BLOB,"
     " PRIMARY KEY(user, kind, class, epoch)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS audit_stream(no INTEGER PRIMARY KEY, header BLOB);"

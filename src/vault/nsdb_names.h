@@ -166,12 +166,13 @@ struct parked_row {
 int nsdb_parked_put(struct nsdb *db, const struct parked_row *row) PHR_MUST_CHECK;
 /* The row, where it is parked by this writer, was made on this base (of row: kind, id, writer, base). */
 int nsdb_parked_set_base(struct nsdb *db, const struct parked_row *row, bool *io_any) PHR_MUST_CHECK;
-/* Removals of rows that the ledger never had: all ops of this host that were taken are applied. */
-int nsdb_parked_forget(struct nsdb *db, const struct id16 *patient) PHR_MUST_CHECK;
+/* Removals of rows that the ledger never had, once no op of this host that made them can be taken (REBASE-4). */
+int nsdb_parked_forget(struct nsdb *db, const struct id16 *patient, const struct id16 *host) PHR_MUST_CHECK;
 int nsdb_parked_delete(struct nsdb *db, enum shadow_kind kind, const struct id16 *id) PHR_MUST_CHECK;
 /* Removals first (names before nodes), then headers, inodes, names. */
 void nsdb_parked_scan(struct nsdb *db, const struct id16 *class_id, struct nsdb_stmt *s);
 int nsdb_parked_next(struct nsdb_stmt *s, struct parked_row *out_row) PHR_MUST_CHECK;
+/* What waits to be made anew: not those removals. */
 int nsdb_parked_count(struct nsdb *db, uint32_t *out_n) PHR_MUST_CHECK;
 /* Appends the 16-byte ids of all rows of a class that differ from the ledger. */
 int nsdb_local_list(struct nsdb *db, const struct id16 *class_id, enum shadow_kind kind,

@@ -241,6 +241,19 @@ int nsdb_op_n_keep(struct nsdb *db, const struct id16 *patient)
     return nsdb_run(&s);
 }
 
+int nsdb_unwound_keep(struct nsdb *db, const struct id16 *patient)
+{
+    static const char sql[] =
+        "INSERT OR REPLACE INTO unwound(patient, writer, n) SELECT o.patient, o.writer,"
+        " max(max(o.n), ifnull((SELECT n FROM unwound u WHERE u.patient = o.patient AND u.writer = o.writer), 0))"
+        " FROM outbox o WHERE o.patient = ? AND o.lane = 0 GROUP BY o.writer";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_id(&s, patient);
+    return nsdb_run(&s);
+}
+
 static void bind_local_key(struct nsdb_stmt *s, const struct id16 *user, enum local_key_kind kind,
                            const struct id16 *class_id, uint32_t epoch)
 {

@@ -44,6 +44,8 @@ int nsdb_op_n_load(struct nsdb *db, const struct id16 *writer, enum op_lane lane
                    uint64_t *out_n) PHR_MUST_CHECK;
 /* Remembers the numbers of ops that are about to be deleted unsent. */
 int nsdb_op_n_keep(struct nsdb *db, const struct id16 *patient) PHR_MUST_CHECK;
+/* Likewise, of metadata: until the ledger has later ones, they may come (nsdb_parked_forget). */
+int nsdb_unwound_keep(struct nsdb *db, const struct id16 *patient) PHR_MUST_CHECK;
 
 /* Objects of an op that is given up. */
 int nsdb_outbox_drop_objects(struct nsdb *db, uint64_t id) PHR_MUST_CHECK;

@@ -171,20 +171,29 @@ int nsdb_parked_set_base(struct nsdb *db, const struct parked_row *row, bool *io
     return rc;
 }
 
-int nsdb_parked_forget(struct nsdb *db, const struct id16 *patient)
+int nsdb_parked_forget(struct nsdb *db, const struct id16 *patient, const struct id16 *host)
 {
-    static const char sql[] = "DELETE FROM parked WHERE removed = 1 AND base = 0"
-                              " AND class IN (SELECT class FROM class WHERE patient = ?)";
+    static const char any[] = "SELECT EXISTS(SELECT 1 FROM parked WHERE removed = 1 AND base = 0)";
+    static const char sql[] =
+        "DELETE FROM parked WHERE removed = 1 AND base = 0"
+        " AND class IN (SELECT class FROM class WHERE patient = ?1)"
+        " AND NOT EXISTS (SELECT 1 FROM unwound u WHERE u.patient = ?1 AND u.n > ifnull((SELECT l.n FROM last_n l"
+        " WHERE l.patient = ?1 AND l.writer = u.writer AND l.host = ?2 AND l.lane = 0), 0))";
     struct nsdb_stmt s;
+    uint64_t is_there = 0;
+    int rc = nsdb_query_u64(db, any, &is_there);
 
+    if (rc < 0 || !is_there)
+        return rc;
     nsdb_query(db, sql, &s);
     nsdb_bind_id(&s, patient);
+    nsdb_bind_id(&s, host);
     return nsdb_run(&s);
 }
 
 int nsdb_parked_count(struct nsdb *db, uint32_t *out_n)
 {
-    static const char sql[] = "SELECT count(*) FROM parked";
+    static const char sql[] = "SELECT count(*) FROM parked WHERE NOT (removed = 1 AND base = 0)";
     uint64_t n = 0;
     int rc = nsdb_query_u64(db, sql, &n);
 

@@ -11,6 +11,8 @@
  * REBASE-2  A row that is new here keeps its node id and its place, so open files go on.
  * REBASE-3  A row keeps its id when it is made anew: the op that was thrown away may have been
  *           taken by the server before, and comes back in a later entry (apply.c, advance_parked).
+ * REBASE-4  So what was removed before the ledger had it stays parked until the ledger has a later op of
+ *           each writer whose ops were thrown away: then the SRS takes none of these any more.
  */
 #include "vault/rebase.h"
 
@@ -261,6 +263,8 @@ int rebase_unwind(struct vault *v, const struct id16 *patient)
     }
     if (rc == 0)
         rc = nsdb_op_n_keep(v->db, patient);
+    if (rc == 0)
+        rc = nsdb_unwound_keep(v->db, patient);
     if (rc == 0)
         rc = nsdb_outbox_delete_meta(v->db, patient);
     if (rc == 0)

@@ -6,7 +6,8 @@
  *   something needs its op in the ledger now ───────┘        every second: leases, spool;
  *                                                            every two: attributes are signed
  *
- * WORKER-1  It alone applies entries and pushes ops, so no op is in flight while a rebase runs.
+ * WORKER-1  It alone applies entries and pushes ops, so no answer is waited for while a rebase runs; a push whose
+ *           answer was lost may still arrive (REBASE-3, REBASE-4).
  * WORKER-2  Each call has a deadline; a call that fails is tried again after a pause.
  * WORKER-3  Nothing here waits for the store but a snapshot: revocations must not wait for it.
  */

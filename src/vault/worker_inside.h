@@ -90,7 +90,7 @@ int fetching_run(struct vault *v, struct patient_work *p);
 /* What phrd answered: any bytes. *out_more: the ledger goes on. */
 int fetching_apply_answer(struct vault *v, const struct id16 *patient, struct view answer,
                           bool *out_more) PHR_MUST_CHECK;
-/* No op is on its way (WORKER-1): what was removed here before the ledger had it will not come. */
+/* All that was taken is applied: what was removed here before the ledger had it may not come any more (REBASE-4). */
 int fetching_forget_removals(struct vault *v, const struct id16 *patient);
 /* This mount has applied all that it will of the ledger up to seq. */
 void fetching_tell_applied(struct vault *v, const struct id16 *patient, uint64_t seq);

@@ -1,6 +1,7 @@
 /* Two hosts, one ledger: rebase, conflicts, epochs, what survives a kill. */
 #include "vault_fixture.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/log.h"
@@ -546,8 +547,8 @@ static void touch_root_elsewhere(struct mount_bed *m, uint32_t mode)
     CHECK_EQ(bed_push(&bed, t, &bed.realm.owner, NULL), 0);
 }
 
-/* What m would push, straight to the server: taken, but m has not heard of it. */
-static void push_unheard(struct mount_bed *m)
+/* What m would push. */
+static struct writer take_push(struct mount_bed *m)
 {
     const struct outbox_wish wish = { .hold_ms = 0 };
     struct writer payload;
@@ -557,6 +558,12 @@ static void push_unheard(struct mount_bed *m)
     writer_init(&payload);
     CHECK_EQ(outbox_take(m->v, &bed.realm.patient, &wish, &payload, ids, &count), 0);
     CHECK(count > 0);
+    return payload;
+}
+
+/* Straight to the server: taken, but who made it has not heard of it. */
+static void push_unheard(struct writer payload)
+{
     CHECK_EQ(bed_submit_push(&bed, writer_done(&payload)), 0);
     writer_fini(&payload);
 }
@@ -582,7 +589,7 @@ TEST(outbox__ops_that_were_taken_survive_a_rebase_before_they_are_seen)
     create(&a, UID, root_of(&a), "removed");
     CHECK_EQ(node_rename(a.v, &who, root_of(&a), view_text("first"), root_of(&a), view_text("second"), 0), 0);
     CHECK_EQ(vault_sync(a.v, 0, &left), 0); /* attributes are signed: the root is changed here too */
-    push_unheard(&a);
+    push_unheard(take_push(&a));
     CHECK_EQ(fake_contents_seal(a.v, file, 44), 0);
     CHECK_EQ(node_rename(a.v, &who, root_of(&a), view_text("second"), root_of(&a), view_text("third"), 0), 0);
     CHECK_EQ(node_unlink(a.v, &who, root_of(&a), view_text("removed")), 0);
@@ -603,6 +610,100 @@ TEST(outbox__ops_that_were_taken_survive_a_rebase_before_they_are_seen)
         CHECK_EQ(count_conflicts(m, "third"), 0);
         CHECK_EQ(count_conflicts(m, "second"), 0);
     }
+}
+
+static uint64_t head_of(struct mount_bed *m)
+{
+    struct digest leaf;
+    uint64_t seq = 0;
+
+    CHECK_EQ(nsdb_patient_get(vault_get_nsdb(m->v), &bed.realm.patient, &seq, &leaf), 0);
+    return seq;
+}
+
+/*
+ * A push is on its way for so long that a fetch and a rebase come in between, and what it makes was
+ * removed here: it does not come back.
+ */
+TEST(outbox__what_was_removed_stays_removed_when_its_push_comes_late)
+{
+    struct who who = who_of(UID);
+    struct vault_backlog left;
+    struct writer late;
+    uint64_t before;
+    UNUSED_STATE;
+
+    settle(&a);
+    settle(&b);
+    before = head_of(&a);
+    bed_stop(&bed);
+    bed_sleep_ms(50);
+    touch_root_elsewhere(&a, 0710);
+    make_dir(&a, root_of(&a), "gone");
+    CHECK_EQ(vault_sync(a.v, 0, &left), 0); /* attributes are signed: the root is changed here too */
+    late = take_push(&a);
+    CHECK_EQ(node_rmdir(a.v, &who, root_of(&a), view_text("gone")), 0);
+    atomic_store(&bed.refuses_pushes, 1);
+    bed_start(&bed);
+    for (int i = 0; i < 300 && head_of(&a) == before; i++)
+        bed_sleep_ms(10);
+    CHECK_EQ(head_of(&a), before + 1); /* fetched: what is here was made anew */
+    bed_sleep_ms(300);
+    push_unheard(late);
+    CHECK(shows(&b, "anna/labs/gone"));
+    atomic_store(&bed.refuses_pushes, 0);
+    settle(&a);
+    for (int i = 0; i < 300 && walk(&b, UID, "anna/labs/gone") != 0; i++)
+        bed_sleep_ms(10);
+    CHECK_EQ(walk(&a, UID, "anna/labs/gone"), 0);
+    CHECK_EQ(walk(&b, UID, "anna/labs/gone"), 0);
+}
+
+/* In the place of libc's, also for SQLite. */
+static atomic_int syncs;
+static atomic_bool sync_fails;
+
+__attribute__((visibility("default"))) int fdatasync(int fd)
+{
+    if (atomic_load(&sync_fails)) {
+        errno = EIO;
+        return -1;
+    }
+    atomic_fetch_add(&syncs, 1);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+TEST(outbox__a_seal_leaves_only_when_it_is_on_disk)
+{
+    const struct outbox_wish wish = { .hold_ms = 0 };
+    struct writer payload;
+    uint64_t ids[128];
+    size_t count = 0;
+    uint64_t file;
+    int before;
+    UNUSED_STATE;
+
+    settle(&a);
+    bed_stop(&bed);
+    bed_sleep_ms(50);
+    file = create(&a, UID, root_of(&a), "sealed");
+    CHECK_EQ(fake_contents_seal(a.v, file, 55), 0);
+    writer_init(&payload);
+    atomic_store(&sync_fails, true);
+    CHECK(outbox_take(a.v, &bed.realm.patient, &wish, &payload, ids, &count) < 0); /* OUTBOX-4 */
+    CHECK_EQ(count, 0);
+    CHECK_EQ(payload.n, 0);
+    atomic_store(&sync_fails, false);
+    before = atomic_load(&syncs);
+    CHECK_EQ(outbox_take(a.v, &bed.realm.patient, &wish, &payload, ids, &count), 0);
+    CHECK(count > 1); /* the file's names and its seal */
+    CHECK(atomic_load(&syncs) > before);
+    writer_fini(&payload);
+    bed_start(&bed);
+    for (int i = 0; i < 200 && !link_is_up(vault_get_link(a.v)); i++)
+        bed_sleep_ms(10);
+    settle(&a);
+    CHECK_EQ(size_within(&b, "anna/labs/sealed", 55), 55);
 }
 
 static bool has_ledger(struct mount_bed *m, const struct id16 *patient)
@@ -727,6 +828,8 @@ int main(void)
         UNIT(outbox__ops_that_were_taken_survive_a_rebase_before_they_are_seen),
         UNIT(outbox__a_logged_out_writer_stays_pending),
         UNIT(outbox__what_was_acknowledged_survives_a_kill),
+        UNIT(outbox__what_was_removed_stays_removed_when_its_push_comes_late),
+        UNIT(outbox__a_seal_leaves_only_when_it_is_on_disk),
         UNIT(outbox__ledgers_that_concern_nobody_here_stay_away),
     };
 

@@ -39,6 +39,7 @@ struct bed {
     struct id16 watched; /* a patient; set before anything is pushed of him */
     atomic_int watched_applied;
     atomic_int pushes;
+    atomic_int refuses_pushes; /* for now: -EAGAIN */
     struct {
         uint8_t *p;
         size_t n;
@@ -97,8 +98,13 @@ BED_FORWARD(spool, SRS_SPOOL_PUSH)
 
 static inline void bed_on_push(void *user, struct request *req, struct view payload)
 {
-    atomic_fetch_add(&((struct bed *)user)->pushes, 1);
-    bed_submit(user, SRS_OP_PUSH, req, payload);
+    struct bed *b = user;
+
+    atomic_fetch_add(&b->pushes, 1);
+    if (atomic_load(&b->refuses_pushes))
+        request_reply(req, -EAGAIN, view_of(NULL, 0));
+    else
+        bed_submit(b, SRS_OP_PUSH, req, payload);
 }
 
 static inline void bed_on_open(void *user, struct request *req, struct view payload)
