@@ -40,6 +40,7 @@ struct objstore_put {
 
 struct objstore;
 struct objstore_ops {
+    size_t puts_at_once; /* worth having under way, at least 1 */
     int (*put)(struct objstore *s, const struct objstore_put *put, struct objstore_note *out_note);
     int (*get)(struct objstore *s, const char *key, int fd, uint64_t bytes_max,
                uint32_t timeout_ms, uint64_t *out_bytes, struct digest *out_sha256,

@@ -316,6 +316,7 @@ static int s3_probe(struct objstore *base, struct objstore_note *note)
 }
 
 static const struct objstore_ops s3_ops = {
+    .puts_at_once = 4,
     .put = s3_put,
     .get = s3_get,
     .list = s3_list,

@@ -15,7 +15,7 @@
 #include "sidecar/storekey.h"
 
 enum {
-    PUT_THREADS = 4,
+    PUT_THREADS_MAX = 16,
     OBJECTS_MAX = 8192,      /* waiting; each holds a descriptor */
     ENTRIES_MAX = 512,       /* waiting; each holds its bytes */
     ENTRIES_WANTED = 128,    /* room for more again */
@@ -33,7 +33,7 @@ struct transport {
     struct transport_opts opts;
     struct storestate state;
     struct fetcher *fetcher;
-    pthread_t threads[PUT_THREADS];
+    pthread_t threads[PUT_THREADS_MAX];
     size_t thread_count;
     pthread_mutex_t lock; /* of everything below */
     pthread_cond_t puts;  /* something to upload, or the end */
@@ -82,7 +82,7 @@ int transport_open(const struct transport_opts *opts, struct transport **out_tra
         rc = requeue_checkpoints(t);
     if (rc == 0)
         rc = fetcher_open(opts->store, &t->state, &t->fetcher);
-    for (size_t i = 0; rc == 0 && i < PUT_THREADS; i++) {
+    for (size_t i = 0; rc == 0 && i < opts->store->ops->puts_at_once && i < PUT_THREADS_MAX; i++) {
         rc = -pthread_create(&t->threads[i], NULL, put_thread, t);
         t->thread_count += rc == 0;
     }

@@ -92,7 +92,7 @@ static void moody_nothing(struct objstore *s)
     (void)s;
 }
 
-static const struct objstore_ops moody_ops = { moody_put,   moody_get,     moody_list,
+static const struct objstore_ops moody_ops = { 4,           moody_put,     moody_get, moody_list,
                                                moody_probe, moody_nothing, moody_nothing };
 
 struct world {
