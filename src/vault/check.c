@@ -152,7 +152,7 @@ static void check_pins(struct vault *v, struct found *f)
 
             if (rc == -ENOENT)
                 continue; /* not fetched yet: nothing that could be older */
-            if (rc == 0 && seq < pin->seq && worker_is_fresh(v))
+            if (rc == 0 && seq < pin->seq && !worker_is_behind(v, &pin->patient, seq))
                 rc = PHR_E_ROLLBACK;
             if (rc == 0 && seq == pin->seq && !digest_equal(&leaf, &pin->leaf))
                 rc = PHR_E_FORK;

@@ -148,6 +148,7 @@ void worker_on_changed(struct vault *v, const struct id16 *patient, uint64_t seq
     pthread_mutex_lock(&w->lock);
     p = find(f, patient);
     if (p) {
+        p->told_head = seq;
         following_want(f, p);
     } else if (f->strangers.n < STRANGERS_MAX * STRANGER_BYTES) {
         writer_bytes(&f->strangers, patient->b, sizeof patient->b);
@@ -185,6 +186,19 @@ bool following_is_contradicted(struct worker *w, const struct patient_work *p)
     return is_contradicted;
 }
 
+bool worker_is_behind(struct vault *v, const struct id16 *patient, uint64_t seq)
+{
+    struct worker *w = v->worker;
+    const struct patient_work *p;
+    bool is_behind;
+
+    pthread_mutex_lock(&w->lock);
+    p = find(&w->following, patient);
+    is_behind = p && p->told_head > seq;
+    pthread_mutex_unlock(&w->lock);
+    return is_behind || !worker_is_fresh(v);
+}
+
 int worker_contradiction(struct vault *v, const struct id16 *patient)
 {
     struct worker *w = v->worker;
@@ -213,6 +227,8 @@ static void take_head(struct worker *w, const struct id16 *patient, uint64_t hea
 
     pthread_mutex_lock(&w->lock);
     p = following_get(&w->following, patient);
+    if (p)
+        p->told_head = head;
     if (p && (rc == -ENOENT || (rc == 0 && seq < head)))
         following_want(&w->following, p);
     pthread_mutex_unlock(&w->lock);

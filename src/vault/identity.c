@@ -84,7 +84,7 @@ static int check_pins(struct vault *v, const struct keyring *ring)
             return rc;
         /* A server that is slow here may be one that hides what it shows later: no login. */
         if (seq < pin->seq && v->link && link_is_up(v->link))
-            return worker_is_fresh(v) ? PHR_E_ROLLBACK : PHR_E_TIMEOUT;
+            return worker_is_behind(v, &pin->patient, seq) ? PHR_E_TIMEOUT : PHR_E_ROLLBACK;
         if (seq == pin->seq && !digest_equal(&leaf, &pin->leaf))
             return PHR_E_FORK;
     }

@@ -28,8 +28,13 @@ void worker_names_changed(struct vault *v);
 int worker_follow(struct vault *v, const struct id16 *user, const struct id16 *patients, size_t count) PHR_MUST_CHECK;
 /* Waits until all that is followed was fetched once since the link came up, at most timeout_ms. */
 void worker_wait_fresh(struct vault *v, uint32_t timeout_ms);
-/* All that is followed is as the server says; only then is an older head than a pin a roll-back. */
+/* All that is followed was fetched once since the link came up. */
 bool worker_is_fresh(struct vault *v);
+/*
+ * The server may have more of this ledger than the head at seq: it said so, or has not been asked yet. Only where
+ * it has not is an older head than a pin a roll-back.
+ */
+bool worker_is_behind(struct vault *v, const struct id16 *patient, uint64_t seq);
 /* 0, or why the server's ledger of this patient is not the one that this host has verified. */
 int worker_contradiction(struct vault *v, const struct id16 *patient);
 /* The whole of what a sync or a logout wants signed and sent; returns at once. */

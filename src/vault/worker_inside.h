@@ -19,6 +19,7 @@ struct patient_work {
     struct patient_work *next_wanted; /* lock */
     struct id16 patient;
     bool is_wanted;          /* lock: in the queue */
+    uint64_t told_head;      /* lock: of the ledger, as the server said last */
     int contradiction;       /* lock: 0, or why nothing is pushed or applied (following_contradict) */
     uint64_t pause_until_ms; /* worker */
     unsigned rebases;        /* worker */
