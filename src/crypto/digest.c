@@ -1,13 +1,17 @@
 /*
- * One set of OpenSSL contexts per thread: fetching an algorithm and making a context costs
- * more than hashing a short input. Contexts that held a key are cleared after each use, so
+ * SHA-256 by OpenSSL, with one context per thread: fetching an algorithm and making a context costs
+ * more than hashing a short input. A context that held a key is cleared after each use, so
  * that no secret stays on OpenSSL's heap between calls.
+ *
+ * HMAC-SHA-256 is put together here (RFC 2104) from OpenSSL's hash. libsodium's crypto_auth_hmacsha256 takes four
+ * to six times as long (1,600 ns against 400 for 32 bytes, 35 us against 6 for 4,000: it has no SHA
+ * instructions), OpenSSL's EVP_MAC ten times as long to be keyed; each name that is looked up is one HMAC.
+ * HKDF-SHA-512 (RFC 5869) is put together from libsodium's HMAC-SHA-512, as fast as OpenSSL's EVP_MAC
+ * (3.5 us against 3.7); crypto_kdf_hkdf_sha512 came with libsodium 1.0.19, and Debian 12 has 1.0.18.
  */
 #include "crypto/digest.h"
 
-#include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -21,7 +25,6 @@ enum { HMAC_BLOCK_BYTES = 64 }; /* SHA-256 */
 
 struct digest_thread {
     EVP_MD_CTX *md;
-    EVP_MAC_CTX *mac512; /* HMAC-SHA-512, for HKDF */
 };
 
 struct digest_stream {
@@ -31,12 +34,10 @@ struct digest_stream {
 static pthread_once_t digest_once = PTHREAD_ONCE_INIT;
 static pthread_key_t digest_key;
 static EVP_MD *sha256; /* fetched once, then only read */
-static EVP_MAC *hmac;
 
 static void digest_setup(void);
 static void digest_thread_free(void *slot);
 static struct digest_thread *digest_thread_get(void);
-static EVP_MAC_CTX *mac_new(const char *digest);
 
 struct digest digest_sha256(struct view bytes)
 {
@@ -75,34 +76,6 @@ struct digest digest_labelled(const char *label, const struct digest *h)
     return d;
 }
 
-static const uint8_t zero_key[32] = { 0 };
-
-static void mac_begin(EVP_MAC_CTX *mac, struct view key)
-{
-    /* OpenSSL reads a NULL key as "keep the one before". */
-    if (!key.p || key.n == 0)
-        key = view_of(zero_key, 1); /* the same as an empty key: HMAC pads with zeros */
-    INVARIANT(EVP_MAC_init(mac, key.p, key.n, NULL) == 1);
-}
-
-static void mac_add(EVP_MAC_CTX *mac, struct view bytes)
-{
-    if (bytes.n > 0)
-        INVARIANT(EVP_MAC_update(mac, bytes.p, bytes.n) == 1);
-}
-
-static void mac_finish(EVP_MAC_CTX *mac, struct span out)
-{
-    size_t n = 0;
-
-    INVARIANT(EVP_MAC_final(mac, out.p, &n, out.n) == 1 && n == out.n);
-}
-
-static void mac_forget(EVP_MAC_CTX *mac)
-{
-    INVARIANT(EVP_MAC_init(mac, zero_key, sizeof zero_key, NULL) == 1);
-}
-
 /* H((k ^ pad) || bytes) of RFC 2104. */
 static struct digest hash_padded(EVP_MD_CTX *md, const uint8_t key[HMAC_BLOCK_BYTES], uint8_t pad,
                                  struct view bytes)
@@ -120,7 +93,6 @@ static struct digest hash_padded(EVP_MD_CTX *md, const uint8_t key[HMAC_BLOCK_BY
     return d;
 }
 
-/* Not by EVP_MAC: to key it costs it ten times what a short input costs, and each name looked up is one. */
 struct digest digest_hmac(struct view key, struct view bytes)
 {
     EVP_MD_CTX *md = digest_thread_get()->md;
@@ -174,31 +146,35 @@ void digest_stream_free(struct digest_stream *s)
     free(s);
 }
 
-/* RFC 5869 with SHA-512. OpenSSL's own fetches HMAC and SHA-512 by name for each step, which costs
-   several times what the steps do. */
+/* HMAC-SHA-512 over what is one behind the other. */
+static void hmac_sha512(struct view key, const struct view *parts, size_t count, uint8_t out[HKDF_BYTES])
+{
+    crypto_auth_hmacsha512_state state;
+
+    INVARIANT(crypto_auth_hmacsha512_init(&state, key.p, key.n) == 0);
+    for (size_t i = 0; i < count; i++)
+        INVARIANT(crypto_auth_hmacsha512_update(&state, parts[i].p, parts[i].n) == 0);
+    INVARIANT(crypto_auth_hmacsha512_final(&state, out) == 0);
+    sodium_memzero(&state, sizeof state);
+}
+
 void digest_hkdf(struct view ikm, struct view salt, struct view info, struct span out)
 {
-    EVP_MAC_CTX *mac = digest_thread_get()->mac512;
     uint8_t prk[HKDF_BYTES];
     uint8_t block[HKDF_BYTES];
 
     INVARIANT(out.n >= 1 && out.n <= 255 * (size_t)HKDF_BYTES);
-    mac_begin(mac, salt);
-    mac_add(mac, ikm);
-    mac_finish(mac, (struct span){ prk, sizeof prk });
+    hmac_sha512(salt, &ikm, 1, prk);
     for (uint8_t i = 1; out.n > 0; i++) {
-        size_t n = out.n < sizeof block ? out.n : sizeof block;
+        const size_t n = out.n < sizeof block ? out.n : sizeof block;
+        const struct view parts[] = {
+            view_of(block, i > 1 ? sizeof block : 0), info, view_of(&i, 1)
+        };
 
-        mac_begin(mac, view_of(prk, sizeof prk));
-        if (i > 1)
-            mac_add(mac, view_of(block, sizeof block));
-        mac_add(mac, info);
-        mac_add(mac, view_of(&i, 1));
-        mac_finish(mac, (struct span){ block, sizeof block });
+        hmac_sha512(view_of(prk, sizeof prk), parts, ARRAY_COUNT(parts), block);
         memcpy(out.p, block, n);
         out = (struct span){ out.p + n, out.n - n };
     }
-    mac_forget(mac);
     sodium_memzero(prk, sizeof prk);
     sodium_memzero(block, sizeof block);
 }
@@ -222,8 +198,7 @@ static void digest_setup(void)
 {
     INVARIANT(pthread_key_create(&digest_key, digest_thread_free) == 0);
     sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    INVARIANT(sha256 && hmac);
+    INVARIANT(sha256 != NULL);
 }
 
 static void digest_thread_free(void *slot)
@@ -231,7 +206,6 @@ static void digest_thread_free(void *slot)
     struct digest_thread *t = slot;
 
     EVP_MD_CTX_free(t->md);
-    EVP_MAC_CTX_free(t->mac512);
     free(t);
 }
 
@@ -247,22 +221,6 @@ static struct digest_thread *digest_thread_get(void)
     INVARIANT(t != NULL);
     t->md = EVP_MD_CTX_new();
     INVARIANT(t->md != NULL);
-    t->mac512 = mac_new("SHA512");
     INVARIANT(pthread_setspecific(digest_key, t) == 0);
     return t;
-}
-
-/* The digest stays with the context, so later keys fetch nothing. OpenSSL's constructor takes a
-   pointer to non-const and does not write through it. */
-static EVP_MAC_CTX *mac_new(const char *digest)
-{
-    EVP_MAC_CTX *mac = EVP_MAC_CTX_new(hmac);
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)(uintptr_t)digest, 0),
-        OSSL_PARAM_construct_end(),
-    };
-
-    INVARIANT(mac != NULL);
-    INVARIANT(EVP_MAC_CTX_set_params(mac, params) == 1);
-    return mac;
 }

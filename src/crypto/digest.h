@@ -1,5 +1,5 @@
 /*
- * SHA-256, HMAC-SHA-256 and HKDF-SHA-512 by OpenSSL (SHA extensions; 5 x libsodium's speed).
+ * SHA-256 and HMAC-SHA-256 by OpenSSL (SHA extensions; 5 x libsodium's speed), HKDF-SHA-512 by libsodium.
  * They cannot fail once selftest_run() passed; a failure of the library is an INVARIANT.
  * Threads: any.
  */
