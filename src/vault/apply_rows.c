@@ -378,11 +378,8 @@ struct epoch_rows {
 
 static int mark_rows(struct nsdb *db, const char *sql, const struct id16 *class_id)
 {
-    struct nsdb_stmt s;
 
-    nsdb_query(db, sql, &s);
-    nsdb_bind_id(&s, class_id);
-    return nsdb_run(&s);
+    return nsdb_run_id(db, sql, class_id);
 }
 
 static int on_snapshot_row(void *user, enum snapshot_kind kind, struct view row)

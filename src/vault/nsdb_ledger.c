@@ -244,11 +244,8 @@ int nsdb_grant_put(struct nsdb *db, const struct grant *g, struct view bytes)
 int nsdb_grant_revoke(struct nsdb *db, const struct id16 *grant)
 {
     static const char sql[] = "UPDATE grants SET revoked = 1 WHERE grant_id = ?";
-    struct nsdb_stmt s;
 
-    nsdb_query(db, sql, &s);
-    nsdb_bind_id(&s, grant);
-    return nsdb_run(&s);
+    return nsdb_run_id(db, sql, grant);
 }
 
 void nsdb_grant_scan(struct nsdb *db, const struct id16 *reader, struct nsdb_stmt *s)

@@ -564,11 +564,8 @@ int nsdb_header_set_box(struct nsdb *db, const struct id16 *file, const struct i
 
 static int delete_file(struct nsdb *db, const char *sql, const struct id16 *file)
 {
-    struct nsdb_stmt s;
 
-    nsdb_query(db, sql, &s);
-    nsdb_bind_id(&s, file);
-    return nsdb_run(&s);
+    return nsdb_run_id(db, sql, file);
 }
 
 int nsdb_header_delete(struct nsdb *db, const struct id16 *file)

@@ -65,11 +65,8 @@ int nsdb_opdraft_delete(struct nsdb *db, const struct opdraft_row *first, uint64
 int nsdb_opdraft_drop(struct nsdb *db, const struct id16 *patient)
 {
     static const char sql[] = "DELETE FROM draft WHERE patient = ?";
-    struct nsdb_stmt s;
 
-    nsdb_query(db, sql, &s);
-    nsdb_bind_id(&s, patient);
-    return nsdb_run(&s);
+    return nsdb_run_id(db, sql, patient);
 }
 
 int nsdb_opdraft_oldest(struct nsdb *db, const struct id16 *patient, uint64_t *out_created_ms)

@@ -162,11 +162,8 @@ int nsdb_outbox_drop_objects(struct nsdb *db, uint64_t id)
 int nsdb_outbox_delete_meta(struct nsdb *db, const struct id16 *patient)
 {
     static const char sql[] = "DELETE FROM outbox WHERE patient = ? AND lane = 0";
-    struct nsdb_stmt s;
 
-    nsdb_query(db, sql, &s);
-    nsdb_bind_id(&s, patient);
-    return nsdb_run(&s);
+    return nsdb_run_id(db, sql, patient);
 }
 
 int nsdb_outbox_patient_next(struct nsdb *db, const struct id16 *after, struct id16 *out_patient)
@@ -234,11 +231,8 @@ int nsdb_op_n_keep(struct nsdb *db, const struct id16 *patient)
         "INSERT OR REPLACE INTO op_n(writer, lane, n) SELECT o.writer, o.lane,"
         " max(max(o.n), ifnull((SELECT n FROM op_n p WHERE p.writer = o.writer AND p.lane = o.lane), 0))"
         " FROM outbox o WHERE o.patient = ? GROUP BY o.writer, o.lane";
-    struct nsdb_stmt s;
 
-    nsdb_query(db, sql, &s);
-    nsdb_bind_id(&s, patient);
-    return nsdb_run(&s);
+    return nsdb_run_id(db, sql, patient);
 }
 
 int nsdb_unwound_keep(struct nsdb *db, const struct id16 *patient)
@@ -247,11 +241,8 @@ int nsdb_unwound_keep(struct nsdb *db, const struct id16 *patient)
         "INSERT OR REPLACE INTO unwound(patient, writer, n) SELECT o.patient, o.writer,"
         " max(max(o.n), ifnull((SELECT n FROM unwound u WHERE u.patient = o.patient AND u.writer = o.writer), 0))"
         " FROM outbox o WHERE o.patient = ? AND o.lane = 0 GROUP BY o.writer";
-    struct nsdb_stmt s;
 
-    nsdb_query(db, sql, &s);
-    nsdb_bind_id(&s, patient);
-    return nsdb_run(&s);
+    return nsdb_run_id(db, sql, patient);
 }
 
 static void bind_local_key(struct nsdb_stmt *s, const struct id16 *user, enum local_key_kind kind,

@@ -219,6 +219,15 @@ int nsdb_run(struct nsdb_stmt *s)
     return rc;
 }
 
+int nsdb_run_id(struct nsdb *db, const char *sql, const struct id16 *id)
+{
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_id(&s, id);
+    return nsdb_run(&s);
+}
+
 int nsdb_run_word(struct nsdb *db, const char *sql)
 {
     struct nsdb_stmt s;

@@ -48,6 +48,8 @@ bool nsdb_col_digest(const struct nsdb_stmt *s, int i, struct digest *out_digest
 void nsdb_end(struct nsdb_stmt *s);
 /* Step to the end of a statement without rows, and end. */
 int nsdb_run(struct nsdb_stmt *s) PHR_MUST_CHECK;
+/* All of a statement whose only parameter is this id. */
+int nsdb_run_id(struct nsdb *db, const char *sql, const struct id16 *id) PHR_MUST_CHECK;
 /* Rows that the last nsdb_run changed; row number of the last insert. */
 uint64_t nsdb_changes(struct nsdb *db);
 uint64_t nsdb_last_rowid(struct nsdb *db);

@@ -14,19 +14,14 @@ static struct mount_bed m;
 static int setup(void **state)
 {
     (void)state;
-    bed_init(&bed);
-    bed_genesis(&bed);
-    mount_open(&m, &bed, "host", VAULT_OWNERSHIP_GRANTS);
-    mount_login(&m, UID, &bed.realm.owner);
+    bed_with_mount(&bed, &m, VAULT_OWNERSHIP_GRANTS, UID);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    mount_close(&m);
-    bed_fini(&bed);
-    return 0;
+    return bed_end(&bed, &m);
 }
 
 static uint64_t head_here(void)
@@ -65,7 +60,7 @@ TEST(following__nothing_is_applied_before_the_ledgers_here_are_listed)
     atomic_store(&bed.holds_lists, 1);
     atomic_store(&bed.holds_fetches, 1);
     seen = atomic_load(&bed.lists);
-    mount_open(&m, &bed, "host", VAULT_OWNERSHIP_GRANTS); /* nobody is logged in */
+    mount_open(&m, &bed, "host1", VAULT_OWNERSHIP_GRANTS); /* nobody is logged in */
     CHECK(rises(&bed.lists, seen));
     bed_revoke(&bed, &grant);
     bed_sleep_ms(A_WHILE_MS); /* the mount hears of it */
@@ -103,7 +98,7 @@ TEST(following__no_login_while_a_pinned_ledger_is_behind)
     CHECK(rises(&bed.fetches, seen));
     CHECK_EQ(login_pinned(before + 1), PHR_E_TIMEOUT); /* the server says that there is more */
     mount_close(&m);
-    mount_open(&m, &bed, "host", VAULT_OWNERSHIP_GRANTS);
+    mount_open(&m, &bed, "host1", VAULT_OWNERSHIP_GRANTS);
     for (int i = 0; i < 200 && !link_is_up(vault_get_link(m.v)); i++)
         bed_sleep_ms(10);
     CHECK_EQ(login_pinned(before + 1), PHR_E_TIMEOUT); /* it has said nothing yet: ten seconds */

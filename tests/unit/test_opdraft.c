@@ -19,11 +19,8 @@ static struct mount_bed m;
 static int setup(void **state)
 {
     (void)state;
-    bed_init(&bed);
-    bed_genesis(&bed);
+    bed_with_mount(&bed, &m, VAULT_OWNERSHIP_GRANTS, OWNER_UID);
     ignored(bed_grant(&bed, &bed.realm.writer, GRANT_RW));
-    mount_open(&m, &bed, "host1", VAULT_OWNERSHIP_GRANTS);
-    mount_login(&m, OWNER_UID, &bed.realm.owner);
     mount_login(&m, WRITER_UID, &bed.realm.writer);
     return 0;
 }
@@ -31,9 +28,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    mount_close(&m);
-    bed_fini(&bed);
-    return 0;
+    return bed_end(&bed, &m);
 }
 
 static uint64_t root_of(struct mount_bed *of)

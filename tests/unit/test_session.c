@@ -14,19 +14,14 @@ static struct mount_bed m;
 static int setup(void **state)
 {
     (void)state;
-    bed_init(&bed);
-    bed_genesis(&bed);
-    mount_open(&m, &bed, "host1", VAULT_OWNERSHIP_GRANTS);
-    mount_login(&m, OWNER_UID, &bed.realm.owner);
+    bed_with_mount(&bed, &m, VAULT_OWNERSHIP_GRANTS, OWNER_UID);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    mount_close(&m);
-    bed_fini(&bed);
-    return 0;
+    return bed_end(&bed, &m);
 }
 
 static uint64_t wait_for_path(uint32_t uid, const char *path, bool there)

@@ -543,6 +543,23 @@ static inline void mount_login(struct mount_bed *m, uint32_t uid, const struct t
     CHECK_EQ(vault_login(m->v, uid, bed_keyring(m->bed, p), PURPOSE_TREAT, &user), 0);
 }
 
+/* A bed with one mount and its owner logged in: how most tests begin and end. */
+static inline void bed_with_mount(struct bed *b, struct mount_bed *m, enum vault_ownership ownership,
+                                  uint32_t owner_uid)
+{
+    bed_init(b);
+    bed_genesis(b);
+    mount_open(m, b, "host1", ownership);
+    mount_login(m, owner_uid, &b->realm.owner);
+}
+
+static inline int bed_end(struct bed *b, struct mount_bed *m)
+{
+    mount_close(m);
+    bed_fini(b);
+    return 0;
+}
+
 static inline void bed_sleep_ms(unsigned ms)
 {
     struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L };
