@@ -10,8 +10,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/scope.h"
 #include "crypto/random.h"
 #include "vault/header_new.h"
 
@@ -20,7 +22,8 @@ enum {
     POOL_READY_MAX = 512,       /* of one class: 512 slots of the arena's 16,384 */
     POOL_READY_MIN = 32,        /* and at first */
     POOL_BATCH = 16,            /* between two looks at who is waiting */
-    POOL_QUIET_MS = 60 * 1000
+    POOL_QUIET_MS = 60 * 1000,
+    POOL_NICE = 5               /* who makes files, and who answers him, need the processors first */
 };
 
 struct pool_class {
@@ -189,6 +192,8 @@ static void *pool_main(void *arg)
 {
     struct pool *p = arg;
 
+    ignored(pthread_setname_np(pthread_self(), "phrfs-pool"));
+    ignored(nice(POOL_NICE)); /* of this thread alone, on Linux */
     pthread_mutex_lock(&p->lock);
     while (!p->is_stopping) {
         struct pool_class *c = find_hungry(p);
