@@ -334,6 +334,7 @@ int apply_put_seal(void *user, const struct class_ctx *ctx, const struct seal_ch
     struct nsdb_stmt s;
     uint64_t nodeid = nodeid_of(a->v, &seal->file);
     bool is_ours = is_own_seal(a, &seal->file);
+    bool is_known; /* what the kernel knows of the file is that version, or a later one */
     int rc;
 
     writer_init(&bytes);
@@ -347,6 +348,7 @@ int apply_put_seal(void *user, const struct class_ctx *ctx, const struct seal_ch
     if (rc < 0 && rc != -ENOENT)
         return rc;
     is_ours = is_ours && rc == 0;
+    is_known = is_ours && content.content_version >= seal->content_version;
     /* A live kernel inode never changes version: another's version gets a number of its own. */
     if (rc == 0 && !is_ours) {
         uint64_t old = nodeid;
@@ -362,7 +364,7 @@ int apply_put_seal(void *user, const struct class_ctx *ctx, const struct seal_ch
     rc = contents_apply_seal(a->v->contents, nodeid, ctx, seal);
     if (rc == 0 && !is_ours)
         rc = set_mtime(a, nodeid);
-    if (rc == 0 && nsdb_dentry_of(a->v->db, &seal->file, &s, &row) == 0) {
+    if (rc == 0 && !is_known && nsdb_dentry_of(a->v->db, &seal->file, &s, &row) == 0) {
         tell_entry(a->v, &row);
         nsdb_end(&s);
     }
