@@ -11,8 +11,11 @@
 #include "vault/names.h"
 
 enum {
-    FK_GEN_EPOCH_SHIFT = 18, /* 16,384 epochs; 8,192 truncations in one at the least */
-    FK_GEN_STEP_MAX = 32,    /* random: hosts that truncate a file at once choose different numbers */
+    FK_GEN_EPOCH_SHIFT = 18, /* 16,384 epochs */
+    /* Random, so that hosts that truncate a file at once choose different numbers; once in 63 times
+       they do not (limits in README.md). Each header of an epoch fits with one step. */
+    FK_GEN_STEP_MAX = 63,
+    EPOCH_HEADERS_MAX = 4096,
     TRUNC_KEPT_MAX = FK_COUNT_MAX / 2 /* the rest is for epoch changes without a truncation */
 };
 
@@ -115,7 +118,7 @@ no_memory:
 /* Above whatever this header holds: each generation of it added one step at most. */
 static uint32_t gen_unknown(const struct name_header *row)
 {
-    uint32_t steps = row->hdr_gen % (1u << FK_GEN_EPOCH_SHIFT >> 6);
+    uint32_t steps = row->hdr_gen < EPOCH_HEADERS_MAX ? row->hdr_gen : EPOCH_HEADERS_MAX;
 
     return (row->epoch << FK_GEN_EPOCH_SHIFT) + steps * FK_GEN_STEP_MAX;
 }
