@@ -97,7 +97,7 @@ static void *idler_main(void *arg)
         pthread_mutex_unlock(&c->lock);
         while (log_out_idle(c, idle_s))
             continue;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += IDLE_LOOK_MS / 1000;
         pthread_mutex_lock(&c->lock);
         if (!c->is_closing)
@@ -117,6 +117,7 @@ int control_open(struct mountpoint *m, struct control **out_control)
                                 .connections_max = CONNECTIONS_MAX,
                                 .in_flight_max = IN_FLIGHT_MAX };
     struct control *c = calloc(1, sizeof *c);
+    pthread_condattr_t monotonic; /* a clock that is set back must not keep anybody logged in */
     int rc;
 
     if (!c)
@@ -125,7 +126,10 @@ int control_open(struct mountpoint *m, struct control **out_control)
     opts.user = c;
     ignored(pthread_mutex_init(&c->lock, NULL)); /* default kinds: cannot fail */
     ignored(pthread_cond_init(&c->idle, NULL));
-    ignored(pthread_cond_init(&c->closing, NULL));
+    ignored(pthread_condattr_init(&monotonic));
+    ignored(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC));
+    ignored(pthread_cond_init(&c->closing, &monotonic));
+    pthread_condattr_destroy(&monotonic);
     rc = control_path(m->opts, path);
     if (rc == 0)
         rc = server_open(&opts, &c->server);

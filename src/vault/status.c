@@ -114,6 +114,7 @@ char *vault_dup_status(struct vault *v, uint32_t uid)
     while (nsdb_patient_next(v->db, &patient, &patient) == 0) {
         struct digest leaf;
         uint64_t seq = 0;
+        int contradiction = worker_contradiction(v, &patient);
 
         if (nsdb_patient_get(v->db, &patient, &seq, &leaf) < 0)
             continue;
@@ -121,9 +122,9 @@ char *vault_dup_status(struct vault *v, uint32_t uid)
         first = false;
         jsontext_id(&out, &patient);
         jsontext_f(&out, ",\"seq\":%llu", (unsigned long long)seq);
-        if (worker_contradiction(v, &patient) != 0) {
+        if (contradiction != 0) {
             writer_text(&out, ",\"contradiction\":");
-            jsontext_string(&out, view_text(phr_err_text(worker_contradiction(v, &patient))));
+            jsontext_string(&out, view_text(phr_err_text(contradiction)));
         }
         writer_u8(&out, '}');
     }
