@@ -22,10 +22,17 @@ static bool is_name(struct view name, const char *text)
     return view_equal(name, view_text(text));
 }
 
+/*
+ * A label of SELinux is a matter of a host's policy, not of a vault that many hosts share: a kernel
+ * with SELinux labels a FUSE mount by itself and never asks. Any other is told once that there are
+ * none: ls remembers that for the whole mount, and does not ask again for each file.
+ */
 static int check_name(struct view name)
 {
     if (name.n == 0 || name.n > NAME_BYTES_MAX)
         return -ERANGE;
+    if (is_name(name, "security.selinux"))
+        return -EOPNOTSUPP;
     if (starts_with(name, "user.") || starts_with(name, "trusted.") ||
         starts_with(name, "security.") || is_name(name, acl_access_name) ||
         is_name(name, acl_default_name))

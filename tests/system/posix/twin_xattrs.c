@@ -169,6 +169,17 @@ static void xattrs_kinds(void)
     }
 }
 
+static void xattrs_label(void)
+{
+    char room[64];
+
+    twin_touch("f", 0644);
+    TRY(getxattr("f", "security.selinux", room, sizeof room));
+    TRY(setxattr("f", "security.selinux", "u:r:t", 5, 0));
+    TRY(getxattr("f", "security.selinux", room, sizeof room));
+    TRY(removexattr("f", "security.selinux"));
+}
+
 /* security.capability falls with what is written, and needs the right form. */
 static void xattrs_capability(void)
 {
@@ -209,6 +220,7 @@ const struct twin_body twin_xattrs_bodies[] = {
     { .name = "xattrs_sizes", .run = xattrs_sizes },
     { .name = "xattrs_kinds", .run = xattrs_kinds },
     { .name = "xattrs_capability", .run = xattrs_capability },
+    { .name = "xattrs_label", .run = xattrs_label },
     { .name = "xattrs_times", .run = xattrs_times },
     { .name = NULL },
 };
