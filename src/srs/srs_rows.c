@@ -36,7 +36,8 @@ int srs_rows_find_name(void *user, const struct id16 *patient, const struct id16
     const struct srs_state *s = user;
     scoped(srs_db_end) struct srs_stmt q = srs_db_query(
         s->db,
-        "SELECT id FROM row WHERE kind = 1 AND patient = ? AND parent = ? AND tag = ?");
+        "SELECT id FROM row INDEXED BY row_name WHERE kind = 1 AND patient = ? AND parent = ?"
+        " AND tag = ?");
     int rc;
 
     srs_db_bind_id(&q, patient);
@@ -53,7 +54,8 @@ int srs_rows_count_children(void *user, const struct id16 *patient,
 {
     const struct srs_state *s = user;
     scoped(srs_db_end) struct srs_stmt q = srs_db_query(
-        s->db, "SELECT count(*) FROM row WHERE kind = 1 AND patient = ? AND parent = ?");
+        s->db, "SELECT count(*) FROM row INDEXED BY row_name WHERE kind = 1 AND patient = ?"
+               " AND parent = ?");
     int rc;
 
     srs_db_bind_id(&q, patient);

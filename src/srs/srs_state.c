@@ -35,7 +35,8 @@ static int get_card(void *user, const struct id16 *patient, const struct id16 *w
 {
     const struct srs_state *s = user;
     scoped(srs_db_end) struct srs_stmt q = srs_db_query(
-        s->db, "SELECT bytes FROM card WHERE patient = ? AND user = ? AND is_newest = 1");
+        s->db, "SELECT bytes FROM card INDEXED BY card_user WHERE patient = ? AND user = ?"
+               " AND is_newest = 1");
     int rc;
 
     srs_db_bind_id(&q, patient);
@@ -280,7 +281,8 @@ static int put_card(void *user, const struct id16 *patient, const struct card *c
     const struct srs_state *s = user;
     struct srs_stmt q = srs_db_query(
         s->db,
-        "UPDATE card SET is_newest = 0 WHERE patient = ? AND user = ? AND is_newest = 1");
+        "UPDATE card INDEXED BY card_user SET is_newest = 0 WHERE patient = ? AND user = ?"
+        " AND is_newest = 1");
     int rc;
 
     srs_db_bind_id(&q, patient);
