@@ -151,7 +151,6 @@ void contents_close(struct contents *c)
         free(f);
     }
     free(c->buckets);
-    free(c->behind);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->pass_lock);
     pthread_mutex_destroy(&c->strip_lock);
@@ -210,22 +209,23 @@ int content_attr_get(struct content *ct, struct content_attr *out_attr)
 
 int contents_getattr(struct contents *c, uint64_t nodeid, struct content_attr *out_attr)
 {
-    struct content *ct;
+    scoped(writer_fini) struct writer keep;
+    struct content *ct = content_find(c, nodeid);
     struct content_row row;
     int rc = -ENODATA;
 
-    if (contents_is_behind(c, nodeid) && content_recover_attr(c, nodeid, out_attr) == 0)
-        return 0; /* else the row, as far as it may be told */
-    ct = content_find(c, nodeid);
+    writer_init(&keep);
     if (ct) {
         rc = content_attr_get(ct, out_attr);
         content_release(ct);
     }
     if (rc == 0)
         return 0;
-    rc = nsdb_content_get(c->db, nodeid, NULL, &row);
+    rc = nsdb_content_get(c->db, nodeid, &keep, &row);
     if (rc < 0)
         return rc;
+    if (contents_is_behind(c, nodeid, row.locs) && content_recover_attr(c, nodeid, out_attr) == 0)
+        return 0; /* else the row, as far as it may be told */
     if (!row.is_durable && !id_equal(&row.boot_id, &c->boot_id))
         return content_recover_attr(c, nodeid, out_attr); /* what the kernel is told stays */
     *out_attr = (struct content_attr){ row.size, row.mtime, row.blocks_512 };
@@ -276,8 +276,7 @@ int contents_set_mtime(struct contents *c, uint64_t nodeid, const struct row_tim
 
     if (ct) {
         pthread_mutex_lock(&ct->attr_lock);
-        if (ct->has_attr)
-            ct->attr.mtime = *mtime;
+        ct->attr.mtime = *mtime; /* also of one whose size may not be told yet */
         is_open = ct->has_attr && ct->has_row_to_come;
         pthread_mutex_unlock(&ct->attr_lock);
         content_release(ct);

@@ -7,7 +7,7 @@
 #include "crypto/digest.h"
 #include "vault/content_state.h"
 
-enum { LOGOUT_MS_MAX = 5000, FOOTER_PAGES = 2 };
+enum { LOGOUT_MS_MAX = 5000, FOOTER_PAGES = 2, UNSEALED_ROWS = 256 };
 
 struct check {
     struct contents *cs;
@@ -192,17 +192,23 @@ int contents_has_container(struct contents *cs, uint64_t container)
 
 /* ---- logout ---- */
 
-struct unsealed {
-    const struct id16 *user;
-    uint32_t count;
-};
-
-static int count_unsealed(void *user, const struct content_row *row)
+/* A page at a time: the names lock is everybody's. */
+static int count_unsealed(struct contents *c, const struct id16 *user, uint32_t *out_count)
 {
-    struct unsealed *u = user;
+    struct dirty_row rows[UNSEALED_ROWS];
+    uint64_t after = 0;
+    size_t n = 0;
 
-    if (row->state == CONTENT_DIRTY && id_equal(&row->writer, u->user))
-        u->count++;
+    *out_count = 0;
+    do {
+        int rc = nsdb_content_list_dirty(c->db, after, rows, UNSEALED_ROWS, &n);
+
+        if (rc < 0)
+            return rc;
+        for (size_t i = 0; i < n; i++)
+            *out_count += rows[i].state == CONTENT_DIRTY && id_equal(&rows[i].writer, user);
+        after = n > 0 ? rows[n - 1].nodeid : after;
+    } while (n == UNSEALED_ROWS);
     return 0;
 }
 
@@ -245,7 +251,6 @@ static int let_go(struct content *ct, bool has_time)
 /* Whose keys a file was opened with is not kept: all of them are let go. */
 int contents_logout(struct contents *c, const struct id16 *user, uint32_t *out_unsealed)
 {
-    struct unsealed u = { .user = user };
     uint64_t until = content_now_ms() + LOGOUT_MS_MAX;
     size_t n = 0;
     struct content **all = borrow_all(c, &n);
@@ -260,8 +265,6 @@ int contents_logout(struct contents *c, const struct id16 *user, uint32_t *out_u
     free(all);
     strips_forget(c, 0);
     if (rc == 0)
-        rc = nsdb_content_each_dirty(c->db, count_unsealed, &u);
-    if (rc == 0)
-        *out_unsealed = u.count;
+        rc = count_unsealed(c, user, out_unsealed);
     return rc;
 }

@@ -207,13 +207,16 @@ static int used_row(void *user, const struct content_row *row)
     return 0;
 }
 
-static int put_mark(struct contents *cs, uint64_t number)
+/* is_end: no container is made any more. */
+static int put_mark(struct contents *cs, uint64_t number, bool is_end)
 {
     int rc = nsdb_begin(cs->db);
 
     if (rc < 0)
         return rc;
     rc = nsdb_meta_put_u64(cs->db, clean_mark_key, number);
+    if (rc == 0 && is_end)
+        rc = nsdb_container_settle(cs->db, number);
     if (rc < 0) {
         nsdb_rollback(cs->db);
         return rc;
@@ -238,7 +241,7 @@ void contents_sweep(struct contents *cs)
             rc = store_sweep(cs->store, from, cs->first_number, used_has_file, &u);
             if (rc == 0) {
                 free_gaps(cs, &u, from);
-                ignored(put_mark(cs, cs->first_number)); /* else it is swept once more */
+                ignored(put_mark(cs, cs->first_number, false)); /* else it is swept once more */
             }
         }
         free(u.ids);
@@ -247,5 +250,5 @@ void contents_sweep(struct contents *cs)
 
 void contents_mark_clean(struct contents *cs)
 {
-    ignored(put_mark(cs, store_get_next(cs->store))); /* else the next start sweeps */
+    ignored(put_mark(cs, store_get_next(cs->store), true)); /* else the next start sweeps */
 }

@@ -217,41 +217,68 @@ static bool segs_decode(struct reader *r, struct layout *l)
     return true;
 }
 
+/* Up to the number of logs, which come next. */
+static bool head_decode(struct reader *r, struct layout *l, uint8_t *out_level_count)
+{
+    uint8_t flags;
+
+    l->size = reader_u64(r);
+    l->mtime.s = (int64_t)reader_u64(r);
+    l->mtime.ns = reader_u32(r);
+    flags = reader_u8(r);
+    l->is_unlisted = flags == LAYOUT_FLAG_UNLISTED;
+    if (l->is_unlisted) {
+        l->sealed_count = reader_u64(r);
+        reader_bytes(r, l->manifest_root.b, sizeof l->manifest_root.b);
+        reader_bytes(r, l->manifest_object.b, sizeof l->manifest_object.b);
+    }
+    *out_level_count = reader_u8(r);
+    return *out_level_count <= LEVELS_MAX && l->size <= FILE_BYTES_MAX &&
+           flags <= LAYOUT_FLAG_UNLISTED;
+}
+
+static void level_decode(struct reader *r, struct level_ref *out)
+{
+    out->container = reader_u64(r);
+    reader_bytes(r, out->log_id.b, sizeof out->log_id.b);
+    out->fk_gen = reader_u32(r);
+    out->groups = reader_u64(r);
+    reader_bytes(r, out->pin.b, sizeof out->pin.b);
+}
+
 static int layout_decode(struct reader *r, struct layout *out)
 {
     scoped(layout_fini) struct layout l = { 0 };
-    uint8_t flags;
+    uint8_t level_count;
 
-    l.size = reader_u64(r);
-    l.mtime.s = (int64_t)reader_u64(r);
-    l.mtime.ns = reader_u32(r);
-    flags = reader_u8(r);
-    l.is_unlisted = flags == LAYOUT_FLAG_UNLISTED;
-    if (l.is_unlisted) {
-        l.sealed_count = reader_u64(r);
-        reader_bytes(r, l.manifest_root.b, sizeof l.manifest_root.b);
-        reader_bytes(r, l.manifest_object.b, sizeof l.manifest_object.b);
-    }
-    l.level_count = reader_u8(r);
-    if (l.level_count > LEVELS_MAX || l.size > FILE_BYTES_MAX ||
-        flags > LAYOUT_FLAG_UNLISTED) {
-        l.level_count = 0;
+    if (!head_decode(r, &l, &level_count))
         return PHR_E_FORMAT;
-    }
-    for (size_t i = 0; i < l.level_count; i++) {
-        struct level_ref *f = &l.levels[i];
-
-        f->container = reader_u64(r);
-        reader_bytes(r, f->log_id.b, sizeof f->log_id.b);
-        f->fk_gen = reader_u32(r);
-        f->groups = reader_u64(r);
-        reader_bytes(r, f->pin.b, sizeof f->pin.b);
-    }
+    for (size_t i = 0; i < level_count; i++)
+        level_decode(r, &l.levels[i]);
+    l.level_count = level_count;
     if (!segs_decode(r, &l))
         return PHR_E_FORMAT;
     *out = l;
     l = (struct layout){ 0 };
     return 0;
+}
+
+bool locs_have_log_below(struct view bytes, uint64_t number)
+{
+    struct reader r = reader_over(bytes);
+    scoped(layout_fini) struct layout l = { 0 };
+    bool is_below = false;
+    uint8_t count;
+
+    if (reader_u8(&r) != LOCS_VERSION || reader_u8(&r) > LOCS_FLAG_BASE || !head_decode(&r, &l, &count))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        struct level_ref ref;
+
+        level_decode(&r, &ref);
+        is_below = is_below || container_number(ref.container) < number;
+    }
+    return is_below && reader_ok(&r);
 }
 
 int locs_decode(struct view bytes, struct layout *out_cur, struct layout *out_base,

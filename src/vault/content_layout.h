@@ -75,6 +75,8 @@ bool layout_names(const struct layout *l, uint64_t container);
 void layout_each(const struct layout *l, void (*on_container)(void *user, uint64_t container),
                  void *user);
 
+/* cur has a log whose container's number is below this one; false where the bytes are no locs. */
+bool locs_have_log_below(struct view bytes, uint64_t number);
 /* base may be NULL. Appended. */
 void locs_encode(const struct layout *cur, const struct layout *base, struct writer *out);
 /* PHR_E_FORMAT. */

@@ -3,7 +3,8 @@
  *
  * RECOVER-1  A log may be ahead of its row by whole groups (ROW-1); its last one tells the size.
  *            So a row with a log that an earlier process wrote tells no size before the log was
- *            replayed: the kernel would pad what is shorter with zeros.
+ *            replayed: the kernel would pad what is shorter with zeros. Which were is remembered
+ *            for a while; once too often is only work.
  * RECOVER-2  A row of another boot that is not durable is proven before anything of it is told:
  *            every block of cur is opened. What does not prove gives way to base, the version that
  *            was on disk for certain; a file that never was on disk is empty, as it was made.
@@ -21,15 +22,13 @@
 #include "base/secret.h"
 #include "vault/content_state.h"
 
-enum { BEHIND_ROOM_MIN = 64 };
-
 static int open_levels(struct content *ct, bool is_trusted, struct level_replay *r);
 static int verify_segs(struct content *ct);
 static int fall_back(struct content *ct, struct level_replay *r);
 static int catch_up(struct content *ct, const struct level_replay *r);
 static int keep_proven(struct content *ct);
 static void close_levels(struct content *ct);
-static void forget_behind(struct contents *cs, uint64_t nodeid);
+static void note_replayed(struct contents *cs, uint64_t nodeid);
 
 /* The bytes are not there or not right; anything else may be different at the next try. */
 static bool is_lost(int rc)
@@ -251,7 +250,7 @@ int content_recover_attr(struct contents *cs, uint64_t nodeid, struct content_at
         key_set_release(keys);
     }
     if (rc == 0 || is_lost(rc))
-        forget_behind(cs, nodeid);
+        note_replayed(cs, nodeid);
     if (rc == 0)
         rc = content_attr_get(ct, out_attr);
     content_release(ct);
@@ -260,57 +259,26 @@ int content_recover_attr(struct contents *cs, uint64_t nodeid, struct content_at
 
 /* ---- rows that their logs may have outrun ---- */
 
-/* cs->lock. The place of this node, or where it would be. */
-static size_t behind_place(const struct contents *cs, uint64_t nodeid)
+/* cs->lock. */
+static uint64_t *replayed_place(struct contents *cs, uint64_t nodeid)
 {
-    size_t low = 0;
-    size_t high = cs->behind_count;
-
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-
-        if (cs->behind[mid] < nodeid)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
+    return &cs->replayed[nodeid % REPLAYED_KEPT];
 }
 
-bool contents_is_behind(struct contents *cs, uint64_t nodeid)
+bool contents_is_behind(struct contents *cs, uint64_t nodeid, struct view locs)
+{
+    if (!locs_have_log_below(locs, cs->first_number))
+        return false;
+    scoped(unlock) pthread_mutex_t *held = lock(&cs->lock);
+
+    return *replayed_place(cs, nodeid) != nodeid;
+}
+
+static void note_replayed(struct contents *cs, uint64_t nodeid)
 {
     scoped(unlock) pthread_mutex_t *held = lock(&cs->lock);
-    size_t place = behind_place(cs, nodeid);
 
-    return place < cs->behind_count && cs->behind[place] == nodeid;
-}
-
-static void forget_behind(struct contents *cs, uint64_t nodeid)
-{
-    scoped(unlock) pthread_mutex_t *held = lock(&cs->lock);
-    size_t place = behind_place(cs, nodeid);
-
-    if (place == cs->behind_count || cs->behind[place] != nodeid)
-        return;
-    cs->behind_count--;
-    memmove(cs->behind + place, cs->behind + place + 1,
-            (cs->behind_count - place) * sizeof *cs->behind);
-}
-
-/* At the start, in the order of the numbers. */
-static int note_behind(struct contents *cs, uint64_t nodeid)
-{
-    if (cs->behind_count == cs->behind_room) {
-        size_t room = cs->behind_room ? cs->behind_room * 2 : BEHIND_ROOM_MIN;
-        uint64_t *p = realloc(cs->behind, room * sizeof *p);
-
-        if (!p)
-            return -ENOMEM;
-        cs->behind = p;
-        cs->behind_room = room;
-    }
-    cs->behind[cs->behind_count++] = nodeid;
-    return 0;
+    *replayed_place(cs, nodeid) = nodeid;
 }
 
 /* ---- once, before anything is made ---- */
@@ -331,10 +299,17 @@ static int look_at_row(void *user, const struct content_row *row)
     if (locs_decode(row->locs, &cur, &base, &has_base) < 0)
         return 0;
     layout_each(&cur, skip_container, user); /* base is on disk */
-    return cur.level_count > 0 ? note_behind(user, row->nodeid) : 0;
+    return 0;
 }
 
 int contents_recover_rows(struct contents *cs)
 {
-    return nsdb_content_each_dirty(cs->db, look_at_row, cs);
+    uint64_t bound = 0;
+    int rc = nsdb_container_bound(cs->db, &bound);
+
+    if (rc == -ENOENT) /* a vault that is new, or that was written when nobody promised */
+        return nsdb_content_each_dirty(cs->db, look_at_row, cs);
+    if (rc == 0)
+        store_skip(cs->store, bound);
+    return rc;
 }

@@ -160,6 +160,9 @@ int content_row_put(struct content *ct)
     if (!writer_ok(&w))
         return -ENOMEM;
     row.locs = writer_done(&w);
+    rc = nsdb_container_promise(ct->cs->db, store_get_next(ct->cs->store));
+    if (rc < 0)
+        return rc;
     if (!row.is_durable)
         row.boot_id = ct->cs->boot_id;
     pthread_mutex_lock(&ct->attr_lock);
@@ -260,6 +263,9 @@ int content_load(struct content *ct)
     if (rc < 0)
         return rc;
     ct->has_levels = true;
+    pthread_mutex_lock(&ct->attr_lock);
+    ct->has_attr = true; /* what was held back until its logs had told */
+    pthread_mutex_unlock(&ct->attr_lock);
     return 0;
 }
 
@@ -296,6 +302,7 @@ static int load_row(struct content *ct, bool *out_is_trusted)
     scoped(writer_fini) struct writer keep;
     struct content_row row;
     bool is_trusted;
+    bool is_behind;
     int rc;
 
     writer_init(&keep);
@@ -305,6 +312,7 @@ static int load_row(struct content *ct, bool *out_is_trusted)
     if (rc < 0)
         return rc;
     is_trusted = row.is_durable || id_equal(&row.boot_id, &ct->cs->boot_id);
+    is_behind = contents_is_behind(ct->cs, ct->nodeid, row.locs);
     ct->file = row.file;
     ct->size = row.size;
     ct->committed_size = row.size;
@@ -312,7 +320,7 @@ static int load_row(struct content *ct, bool *out_is_trusted)
     ct->has_dirty_row = row.state == CONTENT_DIRTY;
     pthread_mutex_lock(&ct->attr_lock);
     ct->attr = (struct content_attr){ row.size, row.mtime, row.blocks_512 };
-    ct->has_attr = is_trusted; /* ROW-3 */
+    ct->has_attr = is_trusted && !is_behind; /* ROW-3, RECOVER-1 */
     ct->state = row.state;
     ct->content_version = row.content_version;
     ct->writer = row.writer;

@@ -15,6 +15,7 @@
 
 enum {
     SMALL_BYTES_MAX = 1024 * 1024,           /* ct of a file that stays in memory until FLUSH */
+    REPLAYED_KEPT = 1024,
     MEMORY_BYTES_MAX = 16 * 1024 * 1024,     /* of all files together */
     STRIPS_MAX = 512,                        /* 14 MiB of strips */
     SCRATCH_BYTES = 1024 * 1024,             /* one write of the kernel */
@@ -187,9 +188,8 @@ struct contents {
     struct content *unsynced;
     pthread_cond_t synced; /* with lock: some is_syncing was cleared */
     struct freed_row *freed;
-    uint64_t *behind; /* nodes with a log of an earlier process, not replayed yet; sorted */
-    size_t behind_count;
-    size_t behind_room;
+    uint64_t replayed[REPLAYED_KEPT]; /* of nodes with logs of an earlier process, those that were replayed
+                                         of late; each has one place */
 
     pthread_mutex_t pass_lock; /* before every content lock: one pass at a time */
     pthread_mutex_t strip_lock; /* leaf */
@@ -264,9 +264,9 @@ int content_recover(struct content *ct) PHR_MUST_CHECK;
 /* Attributes of a row that must prove itself or replay its log first: PHR_E_LOCKED where nobody
    here has its keys. No lock held. */
 int content_recover_attr(struct contents *cs, uint64_t nodeid, struct content_attr *out_attr) PHR_MUST_CHECK;
-/* RECOVER-1: its row may be behind its log. */
-bool contents_is_behind(struct contents *cs, uint64_t nodeid);
-/* RECOVER-4, and which rows may be behind; before any container is made. */
+/* RECOVER-1: the row may be behind a log. */
+bool contents_is_behind(struct contents *cs, uint64_t nodeid, struct view locs);
+/* RECOVER-4; before any container is made. */
 int contents_recover_rows(struct contents *cs) PHR_MUST_CHECK;
 
 /* content_check.c */

@@ -304,6 +304,34 @@ static void numbers_doubt(struct nsdb *db)
 {
     for (size_t i = 0; i < NSDB_NUMBERS; i++)
         db->numbers[i].bound = db->numbers[i].next;
+    db->container_bound = 0;
+}
+
+static const char container_key[] = "next_container";
+
+int nsdb_container_promise(struct nsdb *db, uint64_t next)
+{
+    enum { STEP = 256 }; /* so many numbers are lost with a kill */
+    int rc;
+
+    INVARIANT(db->is_tx);
+    if (next <= db->container_bound)
+        return 0;
+    rc = nsdb_meta_put_u64(db, container_key, next + STEP);
+    if (rc == 0)
+        db->container_bound = next + STEP;
+    return rc;
+}
+
+int nsdb_container_settle(struct nsdb *db, uint64_t next)
+{
+    db->container_bound = 0;
+    return nsdb_meta_put_u64(db, container_key, next);
+}
+
+int nsdb_container_bound(struct nsdb *db, uint64_t *out_bound)
+{
+    return nsdb_meta_get_u64(db, container_key, out_bound);
 }
 
 int nsdb_number_next(struct nsdb *db, enum nsdb_number which, uint64_t *out_number)

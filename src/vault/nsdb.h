@@ -80,9 +80,21 @@ struct content_row {
 int nsdb_content_get(struct nsdb *db, uint64_t nodeid, struct writer *keep, struct content_row *out_row) PHR_MUST_CHECK;
 int nsdb_content_put(struct nsdb *db, const struct content_row *row) PHR_MUST_CHECK; /* in a transaction */
 int nsdb_content_delete(struct nsdb *db, uint64_t nodeid) PHR_MUST_CHECK;            /* in a transaction */
-/* All rows with state != CLEAN or not durable (partial index); stops at on_row's first non-zero. */
+/* All rows with state != CLEAN or not durable (partial index); stops at on_row's first non-zero. There may
+   be millions, and the names lock is held: nothing but a start that has no other way goes through all. */
 int nsdb_content_each_dirty(struct nsdb *db, int (*on_row)(void *user, const struct content_row *row),
                             void *user) PHR_MUST_CHECK;
+/* The same rows a page at a time, by node behind `after`: fewer than room are the last. */
+struct dirty_row {
+    uint64_t nodeid;
+    enum content_state state;
+    uint64_t changed_ms;
+    struct id16 writer;
+};
+int nsdb_content_list_dirty(struct nsdb *db, uint64_t after, struct dirty_row *out_rows, size_t room,
+                            size_t *out_n) PHR_MUST_CHECK;
+/* Of rows in the state DIRTY; in looking it goes no further than `most` rows that are not clean. */
+int nsdb_content_count_dirty(struct nsdb *db, uint32_t most, uint32_t *out_count) PHR_MUST_CHECK;
 /* Every row, for check, in node order from `after`. */
 int nsdb_content_each(struct nsdb *db, uint64_t after,
                       int (*on_row)(void *user, const struct content_row *row), void *user) PHR_MUST_CHECK;
@@ -99,11 +111,21 @@ struct object_row {
 int nsdb_object_put(struct nsdb *db, const struct object_row *row) PHR_MUST_CHECK;
 int nsdb_object_delete(struct nsdb *db, const struct digest *object_id, uint64_t op_rowid) PHR_MUST_CHECK;
 int nsdb_object_each(struct nsdb *db, int (*on_row)(void *user, const struct object_row *row), void *user) PHR_MUST_CHECK;
+/* A page in the order of ops, behind `after`; its views and numbers only. */
+int nsdb_object_list(struct nsdb *db, const struct object_row *after, struct object_row *out_rows, size_t room,
+                     size_t *out_n) PHR_MUST_CHECK;
+/* Of all of them, no more than `most`. */
+int nsdb_object_count_all(struct nsdb *db, uint32_t most, uint32_t *out_count) PHR_MUST_CHECK;
 /* How many objects this op still waits for. */
 int nsdb_object_count(struct nsdb *db, uint64_t op_rowid, uint32_t *out_count) PHR_MUST_CHECK;
 /* Small facts: next container number, clean mark, boot id... */
 int nsdb_meta_get_u64(struct nsdb *db, const char *key, uint64_t *out_value) PHR_MUST_CHECK; /* -ENOENT */
 int nsdb_meta_put_u64(struct nsdb *db, const char *key, uint64_t value) PHR_MUST_CHECK;
+/* In a transaction that puts rows: they name no container from `next` on (RECOVER-4). */
+int nsdb_container_promise(struct nsdb *db, uint64_t next) PHR_MUST_CHECK;
+int nsdb_container_settle(struct nsdb *db, uint64_t next) PHR_MUST_CHECK; /* the same, exactly: at a clean end */
+/* No row names a container from here on; -ENOENT: nobody ever promised. */
+int nsdb_container_bound(struct nsdb *db, uint64_t *out_bound) PHR_MUST_CHECK;
 
 SCOPED_HANDLE(struct nsdb, nsdb_close)
 

@@ -119,6 +119,55 @@ int nsdb_content_each_dirty(struct nsdb *db,
     return content_each(&s, on_row, user);
 }
 
+int nsdb_content_list_dirty(struct nsdb *db, uint64_t after, struct dirty_row *out_rows,
+                            size_t room, size_t *out_n)
+{
+    static const char sql[] =
+        "SELECT nodeid, state, changed_ms, writer FROM content INDEXED BY content_dirty"
+        " WHERE (state <> 0 OR durable = 0) AND nodeid > ? ORDER BY nodeid LIMIT ?";
+    struct nsdb_stmt s;
+    size_t n = 0;
+    int rc = 0;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, after);
+    nsdb_bind_u64(&s, room);
+    while (n < room && (rc = nsdb_step(&s)) > 0) {
+        struct dirty_row *r = &out_rows[n++];
+
+        *r = (struct dirty_row){ .nodeid = nsdb_col_u64(&s, 0),
+                                 .state = (enum content_state)nsdb_col_u64(&s, 1),
+                                 .changed_ms = nsdb_col_u64(&s, 2) };
+        ignored(nsdb_col_id(&s, 3, &r->writer));
+    }
+    nsdb_end(&s);
+    *out_n = n;
+    return rc < 0 ? rc : 0;
+}
+
+static int count_up_to(struct nsdb *db, const char *sql, uint32_t most, uint32_t *out_count)
+{
+    struct nsdb_stmt s;
+    int rc;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, most);
+    rc = nsdb_step(&s);
+    if (rc > 0)
+        *out_count = (uint32_t)nsdb_col_u64(&s, 0);
+    nsdb_end(&s);
+    return rc < 0 ? rc : 0;
+}
+
+int nsdb_content_count_dirty(struct nsdb *db, uint32_t most, uint32_t *out_count)
+{
+    static const char sql[] =
+        "SELECT ifnull(sum(state = 1), 0) FROM (SELECT state FROM content INDEXED BY content_dirty"
+        " WHERE state <> 0 OR durable = 0 LIMIT ?)";
+
+    return count_up_to(db, sql, most, out_count);
+}
+
 int nsdb_content_each(struct nsdb *db, uint64_t after,
                       int (*on_row)(void *user, const struct content_row *row), void *user)
 {
@@ -160,6 +209,48 @@ int nsdb_object_delete(struct nsdb *db, const struct digest *object_id, uint64_t
     return nsdb_run(&s);
 }
 
+static void object_load(const struct nsdb_stmt *s, struct object_row *out_row)
+{
+    struct object_row r = { 0 };
+
+    ignored(nsdb_col_digest(s, 0, &r.object_id));
+    r.op_rowid = nsdb_col_u64(s, 1);
+    ignored(nsdb_col_id(s, 2, &r.patient));
+    r.nodeid = nsdb_col_u64(s, 3);
+    r.container = nsdb_col_u64(s, 4);
+    r.offset = nsdb_col_u64(s, 5);
+    r.len = nsdb_col_u64(s, 6);
+    *out_row = r;
+}
+
+int nsdb_object_list(struct nsdb *db, const struct object_row *after,
+                     struct object_row *out_rows, size_t room, size_t *out_n)
+{
+    static const char sql[] =
+        "SELECT object_id, op_rowid, patient, nodeid, container, offset, len FROM object"
+        " WHERE (op_rowid, object_id) > (?, ?) ORDER BY op_rowid, object_id LIMIT ?";
+    struct nsdb_stmt s;
+    size_t n = 0;
+    int rc = 0;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, after->op_rowid);
+    nsdb_bind_digest(&s, &after->object_id);
+    nsdb_bind_u64(&s, room);
+    while (n < room && (rc = nsdb_step(&s)) > 0)
+        object_load(&s, &out_rows[n++]);
+    nsdb_end(&s);
+    *out_n = n;
+    return rc < 0 ? rc : 0;
+}
+
+int nsdb_object_count_all(struct nsdb *db, uint32_t most, uint32_t *out_count)
+{
+    static const char sql[] = "SELECT count(*) FROM (SELECT 1 FROM object LIMIT ?)";
+
+    return count_up_to(db, sql, most, out_count);
+}
+
 int nsdb_object_each(struct nsdb *db, int (*on_row)(void *user, const struct object_row *row),
                      void *user)
 {
@@ -170,15 +261,9 @@ int nsdb_object_each(struct nsdb *db, int (*on_row)(void *user, const struct obj
 
     nsdb_query(db, sql, &s);
     while ((rc = nsdb_step(&s)) > 0) {
-        struct object_row r = { 0 };
+        struct object_row r;
 
-        ignored(nsdb_col_digest(&s, 0, &r.object_id));
-        r.op_rowid = nsdb_col_u64(&s, 1);
-        ignored(nsdb_col_id(&s, 2, &r.patient));
-        r.nodeid = nsdb_col_u64(&s, 3);
-        r.container = nsdb_col_u64(&s, 4);
-        r.offset = nsdb_col_u64(&s, 5);
-        r.len = nsdb_col_u64(&s, 6);
+        object_load(&s, &r);
         rc = on_row(user, &r);
         if (rc != 0)
             break;

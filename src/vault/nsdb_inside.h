@@ -37,6 +37,7 @@ struct nsdb {
         uint64_t next;
         uint64_t bound; /* in the database: no number from here on was ever given */
     } numbers[NSDB_NUMBERS]; /* lock */
+    uint64_t container_bound; /* lock: as in the database; 0: not known to be there */
     sqlite3_int64 changes_before; /* lock: of the connection, when nsdb_begin was called */
     struct nsdb_watch watch; /* lock */
     struct stmt_slot slots[STMT_SLOTS]; /* lock */

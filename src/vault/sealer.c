@@ -5,7 +5,11 @@
  * made; one that stays open, every five minutes or 256 MiB; all of them at once when somebody
  * asks for a sync. While many files are being written, what is due waits a while more: hashing,
  * syncing and sending would take the disk and the processors from who writes. What nobody can open
- * now (its writer is logged out) waits for a kick.
+ * now (its writer is logged out) waits for a kick, in its row alone.
+ *
+ * SEALER-1  Memory and the time that the names lock is held do not grow with the files that wait: the
+ *           table has TODO_MAX places. What found none, and what an earlier run or a logout left, is
+ *           found by a walk through the rows that are not clean, in pages, as places become free.
  *
  *   noted ──due──► prepared ──transaction──► sealed ──objects confirmed──► op released
  *     ▲               │ changed or cut meanwhile, or no room
@@ -93,7 +97,7 @@ static bool todo_grow(struct sealer *s)
     struct todo *todos = calloc(room, sizeof *todos);
 
     if (!todos)
-        return false; /* the next kick finds it in its row */
+        return false;
     for (size_t i = 0; i < s->todo_room; i++)
         if (s->todos[i].nodeid)
             *todo_slot(todos, room, s->todos[i].nodeid) = s->todos[i];
@@ -109,9 +113,15 @@ static void note(struct sealer *s, uint64_t nodeid, uint64_t due_ms,
     scoped(unlock) pthread_mutex_t *held = lock(&s->lock);
     struct todo *t;
 
-    if (s->todo_count >= s->todo_room / 4 * 3 && !todo_grow(s))
+    if (s->todo_count >= s->todo_room / 4 * 3 && !todo_grow(s)) {
+        s->is_short = true;
         return;
+    }
     t = todo_slot(s->todos, s->todo_room, nodeid);
+    if (!t->nodeid && s->todo_count >= TODO_MAX) {
+        s->is_short = true;
+        return;
+    }
     if (!t->nodeid) {
         s->todo_count++;
         t->nodeid = nodeid;
@@ -163,27 +173,58 @@ static size_t todo_take(struct sealer *s, bool is_forced, uint64_t *out_nodeids)
     return n;
 }
 
-/* A kick finds what nobody noted in this run, and wakes what waited for a login. */
-static int note_dirty(void *user, const struct content_row *row)
+/* ---- what waits in rows alone ---- */
+
+static bool is_noted(struct sealer *s, uint64_t nodeid)
 {
-    struct sealer *s = user;
+    scoped(unlock) pthread_mutex_t *held = lock(&s->lock);
+
+    return s->todo_room > 0 && todo_slot(s->todos, s->todo_room, nodeid)->nodeid != 0;
+}
+
+static void note_row(struct sealer *s, const struct dirty_row *row)
+{
     uint64_t due_ms = row->changed_ms + vault_get_config(s->cs->v)->seal_delay_ms;
     uint64_t real_ms = content_real_ms();
-    bool is_noted = false;
 
-    if (row->state != CONTENT_DIRTY)
-        return 0;
-    pthread_mutex_lock(&s->lock);
-    if (s->todo_room > 0) {
-        const struct todo *t = todo_slot(s->todos, s->todo_room, row->nodeid);
-
-        is_noted = t->nodeid && t->due_ms != UINT64_MAX;
-    }
-    pthread_mutex_unlock(&s->lock);
-    if (!is_noted)
+    if (row->state == CONTENT_DIRTY && !is_noted(s, row->nodeid))
         sealer_note(s, row->nodeid,
                     content_now_ms() + (due_ms > real_ms ? due_ms - real_ms : 0));
-    return 0;
+}
+
+/* A walk goes to its end, whoever kicks meanwhile: else the last rows might never have their turn. */
+static bool walk_begins(struct sealer *s)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&s->lock);
+    bool has_room = s->todo_count + WALK_ROWS <= TODO_MAX;
+
+    if (!s->is_walking && s->wants_walk) {
+        s->is_walking = true;
+        s->walk_at = 0;
+        s->wants_walk = false;
+    } else if (!s->is_walking && s->is_short && s->todo_count <= TODO_MAX / 2) {
+        s->is_walking = true;
+        s->walk_at = 0;
+        s->is_short = false;
+    }
+    return s->is_walking && has_room && !s->is_stopping;
+}
+
+/* SEALER-1: pages until the table is full, or the last row was seen. */
+static void walk(struct sealer *s)
+{
+    while (walk_begins(s)) {
+        struct dirty_row rows[WALK_ROWS];
+        size_t n = 0;
+
+        if (nsdb_content_list_dirty(s->cs->db, s->walk_at, rows, WALK_ROWS, &n) < 0)
+            return; /* goes on at the next tick */
+        for (size_t i = 0; i < n; i++)
+            note_row(s, &rows[i]);
+        if (n > 0)
+            s->walk_at = rows[n - 1].nodeid;
+        s->is_walking = n == WALK_ROWS;
+    }
 }
 
 /* ---- sealing ---- */
@@ -195,10 +236,9 @@ static void note_again(struct sealer *s, uint64_t nodeid, int rc)
     case -EALREADY: /* nothing changed */
     case -ENOENT:   /* deleted */
         return;
-    case PHR_E_LOCKED:
+    case PHR_E_LOCKED: /* the next kick finds it */
     case PHR_E_SEAL: /* damaged: unsealed, and counted so */
     case PHR_E_ROLLBACK:
-        sealer_note(s, nodeid, UINT64_MAX);
         return;
     case -EAGAIN: /* open, and not old enough */
         sealer_note(s, nodeid, content_now_ms() + SEAL_OPEN_MS / 5);
@@ -297,7 +337,7 @@ static bool seal_batch(struct sealer *s, bool is_forced)
 }
 
 /* Forced: only what was noted by then, each once. */
-static void seal_now(struct sealer *s, bool is_forced)
+static void seal_noted(struct sealer *s, bool is_forced)
 {
     size_t rounds = 1;
 
@@ -308,6 +348,18 @@ static void seal_now(struct sealer *s, bool is_forced)
     }
     while (rounds-- > 0 && !is_stopping(s) && seal_batch(s, is_forced))
         offer_run(s);
+}
+
+/* Forced: to the end of the walk, as long as there is room for what it finds. */
+static void seal_now(struct sealer *s, bool is_forced)
+{
+    uint64_t at;
+
+    do {
+        at = s->walk_at;
+        walk(s);
+        seal_noted(s, is_forced);
+    } while (is_forced && s->is_walking && s->walk_at != at && !is_stopping(s));
 }
 
 /* Answers wake the thread as well: only a whole tick tells. */
@@ -339,8 +391,8 @@ static void *sealer_main(void *arg)
         look_whether_busy(s);
         if (!vault_is_read_only(s->cs->v)) {
             if (is_kicked) {
-                ignored(offer_reload(s)); /* else with the next kick */
-                ignored(nsdb_content_each_dirty(s->cs->db, note_dirty, s));
+                offer_reload(s);
+                s->wants_walk = true;
             }
             seal_now(s, is_forced);
             offer_run(s);
@@ -376,31 +428,14 @@ void contents_seal_all(struct contents *c)
     pthread_cond_broadcast(&c->sealer->wake);
 }
 
-static int count_dirty(void *user, const struct content_row *row)
-{
-    uint32_t *n = user;
-
-    *n += row->state == CONTENT_DIRTY;
-    return 0;
-}
-
-static int count_object(void *user, const struct object_row *row)
-{
-    uint32_t *n = user;
-
-    (void)row;
-    *n += 1;
-    return 0;
-}
-
 void contents_count(struct contents *c, uint32_t *out_unsealed, uint32_t *out_objects,
                     uint32_t *out_parked)
 {
     *out_unsealed = 0;
     *out_objects = 0;
     /* A count that cannot be read stays too low: status is no promise. */
-    ignored(nsdb_content_each_dirty(c->db, count_dirty, out_unsealed));
-    ignored(nsdb_object_each(c->db, count_object, out_objects));
+    ignored(nsdb_content_count_dirty(c->db, BACKLOG_COUNT_MAX, out_unsealed));
+    ignored(nsdb_object_count_all(c->db, BACKLOG_COUNT_MAX, out_objects));
     pthread_mutex_lock(&c->sealer->lock);
     *out_parked = c->sealer->parked;
     pthread_mutex_unlock(&c->sealer->lock);

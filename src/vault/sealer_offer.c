@@ -1,7 +1,8 @@
 /*
  * Objects on their way to phrd: one at a time each, at most eight in flight, in the order in
  * which they were sealed. A row in namespace.db says that an object is not confirmed yet; what
- * is here is only the queue in memory, made anew from the rows after a start or a reconnect.
+ * what is here is only the queue in memory, made anew from the rows after a start or a reconnect. It
+ * has OFFERS_QUEUED_MAX places; what lies behind stays in rows until it is empty.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 static void on_answer(void *user, int status, struct view payload);
 static void settle_answer(struct sealer *s, struct offer *o, bool is_confirmed);
 
-int offer_add(struct sealer *s, const struct object_row *row)
+static int queue_add(struct sealer *s, const struct object_row *row)
 {
     struct offer *o = calloc(1, sizeof *o);
 
@@ -24,8 +25,21 @@ int offer_add(struct sealer *s, const struct object_row *row)
     pthread_mutex_lock(&s->lock);
     *s->queue_end = o;
     s->queue_end = &o->next;
+    s->queue_count++;
     pthread_mutex_unlock(&s->lock);
     return 0;
+}
+
+/* All objects of an op or none, so that what is only in rows begins with an op: their numbers rise. */
+int offer_add(struct sealer *s, const struct object_row *row)
+{
+    if (row->op_rowid > s->last.op_rowid && s->queue_count >= OFFERS_QUEUED_MAX)
+        s->has_more = true;
+    if (s->has_more)
+        return 0; /* its row is read when the queue is empty */
+    s->last.op_rowid = row->op_rowid;
+    memset(s->last.object_id.b, 0xff, sizeof s->last.object_id.b);
+    return queue_add(s, row);
 }
 
 static void queue_clear(struct sealer *s)
@@ -38,6 +52,7 @@ static void queue_clear(struct sealer *s)
         free(o);
     }
     s->queue_end = &s->queue;
+    s->queue_count = 0;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -56,19 +71,34 @@ void offer_fini(struct sealer *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-static int reload_row(void *user, const struct object_row *row)
-{
-    return offer_add(user, row);
-}
-
-int offer_reload(struct sealer *s)
+void offer_reload(struct sealer *s)
 {
     queue_clear(s);
+    s->last = (struct object_row){ 0 };
     pthread_mutex_lock(&s->lock);
     s->parked = 0;
     s->retry_ms = 0;
     pthread_mutex_unlock(&s->lock);
-    return nsdb_object_each(s->cs->db, reload_row, s);
+    s->has_more = true;
+}
+
+/* The queue is empty, and rows have more. */
+static void fill_queue(struct sealer *s)
+{
+    enum { ROWS = 256 };
+    struct object_row rows[ROWS];
+    size_t n = 0;
+
+    while (s->has_more && s->queue_count + ROWS <= OFFERS_QUEUED_MAX) {
+        if (nsdb_object_list(s->cs->db, &s->last, rows, ROWS, &n) < 0)
+            return; /* with the next run */
+        for (size_t i = 0; i < n; i++) {
+            if (queue_add(s, &rows[i]) < 0)
+                return;
+            s->last = rows[i];
+        }
+        s->has_more = n == ROWS;
+    }
 }
 
 static int send_offer(struct sealer *s, struct offer *o)
@@ -127,6 +157,7 @@ static struct offer *take_next(struct sealer *s)
         content_now_ms() < s->retry_ms)
         return NULL;
     s->queue = o->next;
+    s->queue_count--;
     if (!s->queue)
         s->queue_end = &s->queue;
     o->next = NULL;
@@ -143,6 +174,7 @@ static void give_back(struct sealer *s, struct offer *o, uint64_t retry_ms)
     if (!s->queue)
         s->queue_end = &o->next;
     s->queue = o;
+    s->queue_count++;
     s->retry_ms = retry_ms;
     pthread_mutex_unlock(&s->lock);
 }
@@ -195,6 +227,8 @@ void offer_run(struct sealer *s)
     struct offer *o;
 
     settle_answers(s, take_done(s));
+    if (!s->queue)
+        fill_queue(s);
     while ((o = take_next(s)) != NULL) {
         int rc = send_offer(s, o);
 
@@ -233,5 +267,5 @@ static void settle_answer(struct sealer *s, struct offer *o, bool is_confirmed)
     }
     s->retry_ms = content_now_ms() + OFFER_RETRY_MS;
     pthread_mutex_unlock(&s->lock);
-    ignored(offer_add(s, &o->row)); /* out of memory: with the next reconnect */
+    ignored(queue_add(s, &o->row)); /* out of memory: with the next reconnect */
 }

@@ -6,6 +6,10 @@
 
 enum {
     SEAL_BATCH_MAX = 64,              /* files prepared at a time; an op takes 256 */
+    TODO_MAX = 8192,                  /* files in the table, of those that wait */
+    WALK_ROWS = 256,                  /* rows looked at under the names lock at a time */
+    OFFERS_QUEUED_MAX = 4096,         /* in memory, of the objects that are not confirmed */
+    BACKLOG_COUNT_MAX = 10000,        /* status counts no further */
     OFFERS_IN_FLIGHT_MAX = 8,
     SEALER_TICK_MS = 250,
     OFFER_RETRY_MS = 1000
@@ -49,7 +53,7 @@ struct offer {
 
 struct todo {
     uint64_t nodeid; /* 0: free */
-    uint64_t due_ms; /* UINT64_MAX: when somebody logs in */
+    uint64_t due_ms;
     uint64_t not_before_ms;
 };
 
@@ -62,6 +66,10 @@ struct sealer {
     pthread_cond_t wake;
     bool is_stopping;
     bool is_kicked;    /* look at every dirty row and every object again */
+    bool is_short;     /* a file found no place in the table: another walk finds it */
+    bool wants_walk;   /* the thread's own: it was kicked */
+    bool is_walking;   /* the thread's own: through the dirty rows, */
+    uint64_t walk_at;  /* the thread's own: behind this node */
     bool is_forced;    /* seal whatever its age */
     bool is_busy;       /* the thread's own: many flush points of late */
     uint64_t looked_ms; /* the thread's own: when it looked for that */
@@ -70,6 +78,9 @@ struct sealer {
     size_t todo_count;
     struct offer *queue; /* to be offered */
     struct offer **queue_end;
+    size_t queue_count;
+    bool has_more;     /* the thread's own: objects behind last are in rows only */
+    struct object_row last; /* the thread's own */
     struct offer *done; /* answered, from the link's thread */
     unsigned in_flight;
     uint32_t parked;
@@ -97,7 +108,7 @@ int sealer_commit(struct sealer *s, struct prepared **files, size_t count) PHR_M
 
 /* sealer_offer.c */
 int offer_add(struct sealer *s, const struct object_row *row) PHR_MUST_CHECK;
-int offer_reload(struct sealer *s) PHR_MUST_CHECK; /* everything that is not confirmed */
+void offer_reload(struct sealer *s); /* everything that is not confirmed, in runs to come */
 void offer_run(struct sealer *s);     /* takes answers, offers the next */
 void offer_fini(struct sealer *s);
 

@@ -288,6 +288,68 @@ TEST(nsdb__numbers_are_never_used_again)
     CHECK(row.nodeid > fresh);
 }
 
+/* RECOVER-4: the promise is there as soon as a row may be that needs it, and not without it. */
+TEST(nsdb__no_container_number_is_behind_what_was_promised)
+{
+    uint64_t bound;
+    UNUSED_STATE;
+
+    CHECK_EQ(nsdb_container_bound(db, &bound), -ENOENT);
+    CHECK_EQ(nsdb_begin(db), 0);
+    CHECK_EQ(nsdb_container_promise(db, 7), 0);
+    nsdb_rollback(db);
+    CHECK_EQ(nsdb_container_bound(db, &bound), -ENOENT);
+    CHECK_EQ(nsdb_begin(db), 0);
+    CHECK_EQ(nsdb_container_promise(db, 7), 0); /* the first one was undone */
+    CHECK_EQ(nsdb_commit(db), 0);
+    reopen();
+    CHECK_EQ(nsdb_container_bound(db, &bound), 0);
+    CHECK(bound >= 7);
+    CHECK_EQ(nsdb_begin(db), 0);
+    CHECK_EQ(nsdb_container_promise(db, bound + 1), 0);
+    CHECK_EQ(nsdb_commit(db), 0);
+    CHECK_EQ(nsdb_begin(db), 0);
+    CHECK_EQ(nsdb_container_settle(db, bound + 2), 0);
+    CHECK_EQ(nsdb_container_promise(db, bound + 3), 0);
+    CHECK_EQ(nsdb_commit(db), 0);
+    reopen();
+    CHECK_EQ(nsdb_container_bound(db, &bound), 0);
+    CHECK(bound >= 10);
+}
+
+TEST(nsdb__rows_that_wait_come_in_pages)
+{
+    enum { ROWS = 25, PAGE = 10 };
+    struct dirty_row page[PAGE];
+    uint64_t after = 0;
+    uint32_t count = 0;
+    size_t seen = 0;
+    size_t n;
+    UNUSED_STATE;
+
+    CHECK_EQ(nsdb_begin(db), 0);
+    for (uint64_t i = 1; i <= ROWS; i++) {
+        struct content_row row = { .nodeid = i, .state = i % 5 ? CONTENT_DIRTY : CONTENT_CLEAN,
+                                   .is_durable = true, .changed_ms = i, .locs = { dir_bytes, 3 } };
+
+        CHECK_EQ(nsdb_content_put(db, &row), 0);
+    }
+    CHECK_EQ(nsdb_commit(db), 0);
+    do {
+        CHECK_EQ(nsdb_content_list_dirty(db, after, page, PAGE, &n), 0);
+        for (size_t i = 0; i < n; i++, seen++) {
+            CHECK(page[i].nodeid > after && page[i].nodeid % 5 != 0);
+            CHECK_EQ(page[i].changed_ms, page[i].nodeid);
+            after = page[i].nodeid;
+        }
+    } while (n == PAGE);
+    CHECK_EQ(seen, ROWS - ROWS / 5);
+    CHECK_EQ(nsdb_content_count_dirty(db, 100, &count), 0);
+    CHECK_EQ(count, seen);
+    CHECK_EQ(nsdb_content_count_dirty(db, 7, &count), 0);
+    CHECK_EQ(count, 7);
+}
+
 TEST(nsdb__a_name_has_one_row_in_a_directory)
 {
     struct name_dentry d = {
@@ -349,6 +411,8 @@ int main(void)
         UNIT(nsdb__a_commit_of_any_size_is_whole_after_a_kill),
         UNIT(nsdb__a_statement_in_use_can_be_used_again_inside),
         UNIT(nsdb__numbers_are_never_used_again),
+        UNIT(nsdb__no_container_number_is_behind_what_was_promised),
+        UNIT(nsdb__rows_that_wait_come_in_pages),
         UNIT(nsdb__a_name_has_one_row_in_a_directory),
         UNIT(nsdb__op_numbers_rise_also_when_ops_are_dropped),
     };

@@ -35,7 +35,7 @@ PROBE_SERIES = 300  # opens by a reader, each in a folder of its own
 FOLDER = 500        # files of the bulk in one folder
 BULK_STEP = 20000   # created between two waits, so that what is not uploaded stays bounded
 UID_FIRST = 21000
-FILLERS = 3
+FILLERS = 24        # each waits for the disk most of the time
 NEVER_MS = 24 * 3600 * 1000
 
 
