@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "base/checked.h"
 
@@ -63,6 +64,14 @@ int fdio_pread_all(int fd, void *p, size_t n, uint64_t at)
         n -= (size_t)got;
     }
     return 0;
+}
+
+size_t fdio_pread_ready(int fd, void *p, size_t n, uint64_t at)
+{
+    struct iovec v = { p, n };
+    ssize_t got = preadv2(fd, &v, 1, (off_t)at, RWF_NOWAIT);
+
+    return got < 0 ? 0 : (size_t)got;
 }
 
 int fdio_pwrite_all(int fd, const void *p, size_t n, uint64_t at)

@@ -20,6 +20,8 @@ int fdio_make_dir(const char *path, mode_t mode, int *out_fd) PHR_MUST_CHECK;
 int fdio_open(int at, const char *name, int flags, mode_t mode, int *out_fd) PHR_MUST_CHECK;
 /* All n bytes or an error; a short file is -ENODATA. */
 int fdio_pread_all(int fd, void *p, size_t n, uint64_t at) PHR_MUST_CHECK;
+/* As many of them as are in memory already, without a wait; 0 also where that cannot be told. */
+size_t fdio_pread_ready(int fd, void *p, size_t n, uint64_t at);
 int fdio_pwrite_all(int fd, const void *p, size_t n, uint64_t at) PHR_MUST_CHECK;
 int fdio_write_all(int fd, const void *p, size_t n) PHR_MUST_CHECK;
 /* The whole file, at most max bytes (-EFBIG beyond); *out_p is the caller's (free). */

@@ -21,6 +21,8 @@ struct pace {
 void pace_init(struct pace *p);
 /* A request has come; is_quick: one that is answered at once. */
 void pace_asked(struct pace *p, uint64_t now_ns, bool is_quick, enum pace_wait waited);
+/* The request now under way was not answered at once: it waits for the disk. */
+void pace_waits(struct pace *p);
 void pace_answered(struct pace *p, uint64_t now_ns);
 /* One program works through quick requests: one thread may answer them. */
 bool pace_is_close(const struct pace *p);

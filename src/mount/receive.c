@@ -7,9 +7,11 @@
  * then looks for the next without sleeping, for a moment. All else goes from thread to thread, as
  * in libfuse's own loop: before work begins, another thread reads.
  *
- * RECEIVE-1 No request waits behind one that may take long. Those that read or write data or
- *           wait for the disk are handed on first; for a quick one that takes longer than it
- *           should, the watch calls another reader within 2 * TICK_MS.
+ * RECEIVE-1 No request waits behind one that may take long. Those that read or write much, or
+ *           sync, are handed on first. One that reads some data is answered like a quick one
+ *           as long as they are in memory, and where another waits already it is not; when it
+ *           must wait for the disk, it calls another reader before (base/waiting.h). For a quick
+ *           one that takes longer than it should, the watch calls one within 2 * TICK_MS.
  * RECEIVE-2 Whoever reads or is about to is counted in `reading`: before, by who called him.
  * RECEIVE-3 At rest nobody spins: SPIN_NS after an answer the reader sleeps in the kernel, and
  *           WATCH_TICKS after it the watch sleeps.
@@ -28,6 +30,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/scope.h"
+#include "base/waiting.h"
 #include "mount/pace.h"
 
 enum { THREADS_MAX = 10 };
@@ -164,8 +167,34 @@ void receive_close(struct receive *r)
 
 /* ---- a request ---- */
 
+static uint32_t read_bytes(const struct fuse_buf *buf)
+{
+    struct fuse_read_in in;
+
+    if (buf->size < sizeof(struct fuse_in_header) + sizeof in)
+        return UINT32_MAX; /* libfuse refuses it */
+    memcpy(&in, (const uint8_t *)buf->mem + sizeof(struct fuse_in_header), sizeof in);
+    return in.size;
+}
+
+static bool has_more(const struct receive *r)
+{
+    struct pollfd p = { .fd = fuse_session_fd(r->session), .events = POLLIN };
+
+    return poll(&p, 1, 0) != 0;
+}
+
+/* Decrypting this takes as long as several hand-overs, and less than anybody notices. */
+static bool is_quick_read(const struct receive *r, const struct fuse_buf *buf)
+{
+    enum { QUICK_READ_BYTES = 16 * 1024, QUICK_READ_ALONE_BYTES = 256 * 1024 };
+    uint32_t n = read_bytes(buf);
+
+    return n <= QUICK_READ_BYTES || (n <= QUICK_READ_ALONE_BYTES && !has_more(r));
+}
+
 /* From memory, or so little from the disk that a hand-over costs more. */
-static bool is_quick(const struct fuse_in_header *h)
+static bool is_quick(const struct receive *r, const struct fuse_in_header *h, const struct fuse_buf *buf)
 {
     enum { QUICK_WRITE_BYTES = 16 * 1024 };
 
@@ -194,6 +223,8 @@ static bool is_quick(const struct fuse_in_header *h)
     case FUSE_RELEASEDIR:
     case FUSE_INTERRUPT:
         return true;
+    case FUSE_READ:
+        return is_quick_read(r, buf);
     case FUSE_WRITE:
         return h->len <= QUICK_WRITE_BYTES;
     default:
@@ -214,11 +245,10 @@ static void relax(void)
    it: what came by then is no hit. */
 static enum pace_wait spin(const struct receive *r)
 {
-    struct pollfd p = { .fd = fuse_session_fd(r->session), .events = POLLIN };
     uint64_t until = clock_monotonic_ns() + SPIN_NS;
 
     for (;;) {
-        bool has_come = poll(&p, 1, 0) != 0;
+        bool has_come = has_more(r);
 
         if (clock_monotonic_ns() > until)
             return PACE_SPIN_MISS;
@@ -229,11 +259,10 @@ static enum pace_wait spin(const struct receive *r)
     }
 }
 
-/* Counts this thread out of the readers. Whether it may answer with nobody reading meanwhile. */
-static void begin(struct receive *r, const struct fuse_in_header *h, enum pace_wait waited)
+/* Counts this thread out of the readers. Whether it answers with nobody reading meanwhile. */
+static bool begin(struct receive *r, const struct fuse_in_header *h, bool quick, enum pace_wait waited)
 {
     scoped(unlock) pthread_mutex_t *held = lock(&r->lock);
-    bool quick = is_quick(h);
     int rc = 0;
 
     (void)held;
@@ -250,6 +279,19 @@ static void begin(struct receive *r, const struct fuse_in_header *h, enum pace_w
         rc = call_reader(r);
     if (rc < 0)
         log_debug("no_reader", LOG_RC("cause", rc)); /* this thread reads when it has answered */
+    return r->is_alone;
+}
+
+/* By who answers alone, before it waits for the disk. */
+static void will_wait(void *user)
+{
+    struct receive *r = user;
+    scoped(unlock) pthread_mutex_t *held = lock(&r->lock);
+
+    (void)held;
+    pace_waits(&r->pace);
+    if (r->reading == 0)
+        ignored(call_reader(r)); /* the watch tries again */
 }
 
 /* Back among the readers, or idle until called where one is enough. Whether there is to be spun. */
@@ -305,8 +347,10 @@ static void *worker_main(void *arg)
         if (n < (int)sizeof h)
             break;
         memcpy(&h, buf.mem, sizeof h);
-        begin(r, &h, waited);
+        if (begin(r, &h, is_quick(r, &h, &buf), waited))
+            waiting_set_watcher(will_wait, r);
         fuse_session_process_buf(r->session, &buf);
+        waiting_set_watcher(NULL, NULL);
         waited = end(r) ? spin(r) : PACE_SLEPT;
     }
     leave(r, n < 0 && n != -EINTR ? n : 0);

@@ -12,6 +12,7 @@
 
 #include "base/checked.h"
 #include "base/fdio.h"
+#include "base/waiting.h"
 #include "store/ahead.h"
 #include "store/crash.h"
 #include "store/pack.h"
@@ -123,6 +124,17 @@ static void fetch_ahead(struct store *s, uint64_t id, uint64_t at, uint64_t len)
         ahead_want(s->ahead, id, from, n);
 }
 
+/* Who watches this thread is told before it waits for the disk. */
+static int read_bytes(int fd, struct span room, uint64_t at)
+{
+    size_t n = waiting_is_watched() ? fdio_pread_ready(fd, room.p, room.n, at) : 0;
+
+    if (n == room.n)
+        return 0;
+    waiting_begin();
+    return fdio_pread_all(fd, room.p + n, room.n - n, at + n);
+}
+
 int container_read(struct store *s, uint64_t id, struct span room, uint64_t at)
 {
     struct store_fd *f = NULL;
@@ -132,7 +144,7 @@ int container_read(struct store *s, uint64_t id, struct span room, uint64_t at)
         return rc;
     if (container_kind(id) == CONTAINER_PACK)
         fetch_ahead(s, id, at, room.n);
-    rc = fdio_pread_all(f->fd, room.p, room.n, container_at(id) + at);
+    rc = read_bytes(f->fd, room, container_at(id) + at);
     fd_release(s, f);
     return rc;
 }

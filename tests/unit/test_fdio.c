@@ -7,6 +7,7 @@
 #include "base/cursor.h"
 #include "base/fdio.h"
 #include "base/hex.h"
+#include "base/waiting.h"
 
 static int make_temp_dir(char *path)
 {
@@ -75,6 +76,47 @@ TEST(fdio__a_short_file_is_said_to_be_one)
     CHECK_EQ(rmdir(path), 0);
 }
 
+TEST(fdio__what_is_in_memory_is_read_without_a_wait)
+{
+    char path[] = "/tmp/phr-fdio-XXXXXX";
+    scoped(close_fd) int dir = make_temp_dir(path);
+    scoped(close_fd) int fd = -1;
+    char bytes[8] = "";
+    size_t n;
+
+    UNUSED_STATE;
+    CHECK_EQ(fdio_save(dir, "f", view_text("abcd"), 0600), 0);
+    CHECK_EQ(fdio_open(dir, "f", O_RDONLY, 0, &fd), 0);
+    n = fdio_pread_ready(fd, bytes, sizeof bytes, 1);
+    CHECK(n == 3 || n == 0); /* not every file system can tell */
+    CHECK_BYTES(bytes, "bcd", n);
+    CHECK_EQ(fdio_pread_ready(-1, bytes, sizeof bytes, 0), 0);
+    CHECK_EQ(fdio_unlink(dir, "f"), 0);
+    CHECK_EQ(rmdir(path), 0);
+}
+
+static void count_up(void *user)
+{
+    int *count = user;
+
+    ++*count;
+}
+
+TEST(waiting__the_watcher_hears_of_it_once)
+{
+    int count = 0;
+
+    UNUSED_STATE;
+    waiting_begin();
+    CHECK(!waiting_is_watched());
+    waiting_set_watcher(count_up, &count);
+    CHECK(waiting_is_watched());
+    waiting_begin();
+    waiting_begin();
+    CHECK_EQ(count, 1);
+    CHECK(!waiting_is_watched());
+}
+
 TEST(hex__takes_exactly_its_digits)
 {
     const uint8_t bytes[3] = { 0x00, 0xa5, 0xff };
@@ -97,6 +139,8 @@ int main(void)
         UNIT(fdio__save_replaces_whole_with_the_mode_asked_for),
         UNIT(fdio__load_has_a_limit_and_follows_no_symlink),
         UNIT(fdio__a_short_file_is_said_to_be_one),
+        UNIT(fdio__what_is_in_memory_is_read_without_a_wait),
+        UNIT(waiting__the_watcher_hears_of_it_once),
         UNIT(hex__takes_exactly_its_digits),
     };
 

@@ -51,6 +51,21 @@ TEST(pace__what_takes_long_goes_from_thread_to_thread)
     CHECK(pace_is_close(&p));
 }
 
+TEST(pace__what_waits_for_the_disk_is_not_answered_by_one_alone)
+{
+    struct pace p;
+    UNUSED_STATE;
+
+    pace_init(&p);
+    ask(&p, 20, 10 * US, true, PACE_SLEPT);
+    CHECK(pace_is_close(&p));
+    pace_waits(&p);
+    CHECK(!pace_is_close(&p));
+    CHECK(!pace_may_spin(&p));
+    ask(&p, 4, 10 * US, true, PACE_SLEPT);
+    CHECK(pace_is_close(&p));
+}
+
 TEST(pace__vain_spinning_is_given_up_for_longer_and_longer)
 {
     struct pace p;
@@ -79,6 +94,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         UNIT(pace__sequels_are_dense_and_a_pause_is_not),
         UNIT(pace__what_takes_long_goes_from_thread_to_thread),
+        UNIT(pace__what_waits_for_the_disk_is_not_answered_by_one_alone),
         UNIT(pace__vain_spinning_is_given_up_for_longer_and_longer),
     };
 
