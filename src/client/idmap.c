@@ -17,7 +17,7 @@ void idmap_fini(struct idmap *m)
 
 static size_t slot_of(const struct idmap *m, const struct id16 *key)
 {
-    size_t at = (size_t)get_le64(key->b) & (m->room - 1);
+    size_t at = (size_t)get_le64(key->b + sizeof key->b - 8) & (m->room - 1);
 
     while (m->places[at] != IDMAP_NONE &&
            memcmp(m->keys[at].b, key->b, sizeof key->b) != 0)

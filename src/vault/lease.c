@@ -44,7 +44,7 @@ int lease_open(struct vault *v)
 
 static size_t bucket_of(const struct id16 *file)
 {
-    return get_le32(file->b) % LEASE_BUCKETS;
+    return get_le32(file->b + sizeof file->b - 4) % LEASE_BUCKETS;
 }
 
 static void unlink_lru(struct lease *l, struct held *h)

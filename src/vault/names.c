@@ -232,7 +232,7 @@ int names_index_class(struct vault *v, const struct id16 *class_id)
 
 uint64_t names_st_ino(const struct id16 *ino)
 {
-    uint64_t n = get_le64(ino->b) & INT64_MAX;
+    uint64_t n = get_le64(ino->b + sizeof ino->b - 8) & INT64_MAX;
 
     return n < 16 ? n + 16 : n; /* 0 means none, 1 is the root */
 }

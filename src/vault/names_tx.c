@@ -170,7 +170,7 @@ int names_new_dentry(struct names_tx *tx, const struct id16 *row_id, const struc
     struct name_dentry row = { .parent = *parent, .version = 1 };
     int rc;
 
-    row.row = row_id ? *row_id : random_id();
+    row.row = row_id ? *row_id : random_id_rising();
     writer_init(&sealed);
     rc = seal_dentry(tx, &row, d, &sealed);
     if (rc < 0)

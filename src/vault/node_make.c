@@ -213,7 +213,7 @@ static int make(struct make *m)
     int rc = name_check(m->name);
 
     for (int i = 0; rc == 0 && i < TRIES; i++) {
-        m->ino = random_id();
+        m->ino = random_id_rising();
         if (S_ISREG(m->mode))
             rc = prepare_header(m);
         if (rc < 0)

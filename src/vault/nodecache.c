@@ -31,7 +31,7 @@ static struct kept_node **nodeid_bucket(struct nodecache *c, uint64_t nodeid)
 
 static struct kept_node **ino_bucket(struct nodecache *c, const struct id16 *ino)
 {
-    return &c->by_ino[get_le32(ino->b) % NODE_BUCKETS];
+    return &c->by_ino[get_le32(ino->b + sizeof ino->b - 4) % NODE_BUCKETS];
 }
 
 void nodecache_release(struct kept_node *k)

@@ -171,7 +171,7 @@ static void make_some(struct pool *p, struct pool_class *c)
 
     pthread_mutex_unlock(&p->lock);
     while (n < POOL_BATCH) {
-        struct id16 file = random_id();
+        struct id16 file = random_id_rising();
 
         if (header_new(&ctx, &a, &file, 1, header_new_fk_gen(ctx.epoch, 0), &made[n]) < 0)
             break; /* the arena is full: creates make their own */

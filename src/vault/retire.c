@@ -64,7 +64,7 @@ static int leave_row(struct vault *v, uint64_t nodeid, const struct name_inode *
     scoped(writer_fini) struct writer sealed = { 0 };
     struct class_key *k = session_class_any(v, &was->class_id);
     struct name_inode row = {
-        .nodeid = nodeid, .ino = random_id(), .class_id = was->class_id, .kind = NODE_BELOW,
+        .nodeid = nodeid, .ino = random_id_rising(), .class_id = was->class_id, .kind = NODE_BELOW,
         .epoch = k ? k->ctx.epoch : was->epoch, .version = 1, .writer = was->writer,
         .is_gone = true, .is_forgotten = true
     };
