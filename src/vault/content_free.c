@@ -12,6 +12,8 @@
 #include "store/pack.h"
 #include "vault/content_state.h"
 
+enum { SWEEP_ROWS = 256 };
+
 static const char clean_mark_key[] = "content_clean_mark";
 
 /* Numbers of containers, sorted before they are asked. */
@@ -191,20 +193,54 @@ void contents_free_dropped(struct contents *cs, struct freed_row *list)
 
 /* ---- what a crash left (STORE-6) ---- */
 
+struct sweep_rows {
+    struct used_set *used;
+    uint64_t from; /* numbers that are swept */
+    uint64_t below;
+    uint64_t last; /* node */
+    unsigned rows; /* of this page */
+};
+
+static void sweep_add(void *user, uint64_t container)
+{
+    const struct sweep_rows *s = user;
+
+    if (container_number(container) >= s->from && container_number(container) < s->below)
+        used_add(s->used, container);
+}
+
 static int used_row(void *user, const struct content_row *row)
 {
     scoped(layout_fini) struct layout cur = { 0 };
     scoped(layout_fini) struct layout base = { 0 };
-    struct used_set *u = user;
+    struct sweep_rows *s = user;
     bool has_base;
 
+    s->last = row->nodeid;
+    s->rows++;
     if (locs_decode(row->locs, &cur, &base, &has_base) < 0) {
-        u->failed = true; /* who knows what it names: nothing is swept */
+        s->used->failed = true; /* who knows what it names: nothing is swept */
         return 0;
     }
-    layout_each(&cur, used_add, u);
-    layout_each(&base, used_add, u);
-    return 0;
+    layout_each(&cur, sweep_add, s);
+    layout_each(&base, sweep_add, s);
+    return s->rows == SWEEP_ROWS;
+}
+
+/*
+ * A page at a time, since the mount serves meanwhile. A row that changes between two pages names new
+ * numbers, which are not swept; one that gets another node gets a higher one, which comes later.
+ */
+static int used_rows(struct contents *cs, uint64_t from, struct used_set *u)
+{
+    struct sweep_rows s = { .used = u, .from = from, .below = cs->first_number };
+    int rc;
+
+    do {
+        s.rows = 0;
+        rc = nsdb_content_each(cs->db, s.last, used_row, &s);
+    } while (rc > 0);
+    return rc;
 }
 
 /* is_end: no container is made any more. */
@@ -233,7 +269,7 @@ void contents_sweep(struct contents *cs)
     if (rc < 0 && rc != -ENOENT)
         return;
     if (from < cs->first_number && !vault_is_read_only(cs->v)) {
-        rc = nsdb_content_each(cs->db, 0, used_row, &u);
+        rc = used_rows(cs, from, &u);
         if (rc == 0)
             rc = nsdb_object_each(cs->db, used_object, &u);
         if (rc == 0 && !u.failed) {

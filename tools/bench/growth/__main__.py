@@ -25,7 +25,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "fs"))
 import curves  # noqa: E402
-from machine import (Disk, Undo, cpu_seconds, draw, drop_caches, enter_own_mounts,  # noqa: E402
+from machine import (Disk, Undo, command, cpu_seconds, draw, drop_caches, enter_own_mounts,  # noqa: E402
                      memory_mib, raise_priority, say)
 from peers import Phrfs, PhrfsReader  # noqa: E402
 from realm import Failed  # noqa: E402
@@ -214,10 +214,12 @@ def parse():
     return args
 
 
-def keep_logs(images, out):
-    """What phrfs and phrd had to say, which goes with the disk."""
+def keep_evidence(images, out):
+    """What phrfs, phrd and the kernel had to say, and who of ours is still there: it goes with the disk."""
     for log in images.glob("*/realm/**/*.log"):
         shutil.copy(log, out)
+    (out / "processes").write_text(command(["ps", "-eLo", "pid,tid,stat,etimes,rss,wchan:32,args"], check=False).stdout)
+    (out / "kernel.log").write_text(command(["dmesg"], check=False).stdout)
 
 
 def main():
@@ -241,7 +243,7 @@ def main():
                     curve(tools, args, undo, results.setdefault(name, []))
             except (Failed, OSError, subprocess.SubprocessError) as error:
                 failures.append(f"{name}: {error}")
-                keep_logs(images, args.out)
+                keep_evidence(images, args.out)
             finally:
                 undo.run()
     finally:
