@@ -144,6 +144,8 @@ void contents_close(struct contents *c)
     store_close(c->store);
     for (size_t i = 0; i < c->scratch_count; i++)
         free(c->scratch[i]);
+    for (size_t i = 0; i < c->small_room_count; i++)
+        free(c->small_rooms[i]);
     while (c->freed) {
         struct freed_row *f = c->freed;
 

@@ -24,14 +24,13 @@
 enum {
     SEALED_COUNT_MAX = 1 << 20,
     NONCES_MIN = 16,
-    CT_ROOM_MIN = 16 * 1024,
     CT_ROOM_OWN_MAX = 128 * 1024 /* more is in a scratch buffer, whose pages are there already */
 };
 static_assert((size_t)SCRATCH_BYTES == (size_t)SMALL_BYTES_MAX, "the largest fits");
 
 static size_t ct_room_for(size_t bytes)
 {
-    size_t room = CT_ROOM_MIN;
+    size_t room = SMALL_ROOM_BYTES;
 
     while (room < bytes)
         room *= 2;
@@ -42,6 +41,8 @@ static void ct_free(struct content *ct, struct building *b)
 {
     if (b->ct_room == SCRATCH_BYTES)
         contents_scratch_give(ct->cs, b->ct);
+    else if (b->ct_room == SMALL_ROOM_BYTES)
+        contents_small_room_give(ct->cs, b->ct);
     else
         free(b->ct);
     b->ct = NULL;
@@ -75,7 +76,7 @@ static int strip_start(struct content *ct, struct seg *seg, struct building *b)
 
     if (!fk)
         return PHR_E_SEAL;
-    b->entry_room = b->ct ? CT_ROOM_MIN / BLOCK_BYTES : SEG_BLOCKS;
+    b->entry_room = b->ct ? SMALL_ROOM_BYTES / BLOCK_BYTES : SEG_BLOCKS;
     s->entries = calloc(b->entry_room, strip_entry_bytes(ct->geometry.suite));
     s->key = secret_alloc(sizeof *s->key);
     if (!s->entries || !s->key)
@@ -116,11 +117,11 @@ int building_new(struct content *ct, struct seg *seg, bool in_memory)
     seg->form = SEG_BUILDING;
     seg->fk_gen = ct->keys->keys[ct->keys->count - 1].gen;
     seg->building = b;
-    if (in_memory && contents_memory_take(ct->cs, CT_ROOM_MIN)) {
-        b->ct = malloc(CT_ROOM_MIN);
-        b->ct_room = CT_ROOM_MIN;
+    if (in_memory && contents_memory_take(ct->cs, SMALL_ROOM_BYTES)) {
+        b->ct = contents_small_room_take(ct->cs);
+        b->ct_room = SMALL_ROOM_BYTES;
         if (!b->ct)
-            contents_memory_give(ct->cs, CT_ROOM_MIN);
+            contents_memory_give(ct->cs, SMALL_ROOM_BYTES);
     }
     rc = strip_start(ct, seg, b);
     if (rc == 0 && !b->ct)

@@ -98,7 +98,7 @@ static bool may_keep(const struct content *ct, const struct building *b)
 int small_flush(struct content *ct, struct seg *seg)
 {
     struct building *b = seg->building;
-    scoped(free) uint8_t *footer = calloc(2, FOOTER_BYTES); /* padding before it */
+    uint8_t tail[2 * FOOTER_BYTES]; /* padding, and from its middle on the footer */
     size_t strip_bytes =
         layout_blocks(seg->plaintext_len) * strip_entry_bytes(ct->geometry.suite);
     scoped(free) uint8_t *copy = NULL;
@@ -108,20 +108,19 @@ int small_flush(struct content *ct, struct seg *seg)
     uint64_t id = 0;
     int rc;
 
-    if (!footer)
-        return -ENOMEM;
     rc = pack_dense(ct, seg, &copy, &ct_bytes);
     if (rc < 0)
         return rc;
     object = ct_bytes + strip_bytes + SALT_BYTES;
     padding = (FOOTER_BYTES - object % FOOTER_BYTES) % FOOTER_BYTES;
-    rc = seg_footer(ct, seg, &b->strip, 1, object, footer + FOOTER_BYTES);
+    memset(tail + FOOTER_BYTES - padding, 0, padding);
+    rc = seg_footer(ct, seg, &b->strip, 1, object, tail + FOOTER_BYTES);
     if (rc == 0) {
         struct iovec v[] = {
             { copy ? copy : b->ct, ct_bytes },
             { b->strip.entries, strip_bytes },
             { b->strip.salt, SALT_BYTES },
-            { footer + FOOTER_BYTES - padding, padding + FOOTER_BYTES },
+            { tail + FOOTER_BYTES - padding, padding + FOOTER_BYTES },
         };
 
         rc = put_object(ct, v, (int)ARRAY_COUNT(v), object + padding + FOOTER_BYTES, &id);

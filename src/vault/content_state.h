@@ -20,6 +20,8 @@ enum {
     STRIPS_MAX = 512,                        /* 14 MiB of strips */
     SCRATCH_BYTES = 1024 * 1024,             /* one write of the kernel */
     SCRATCH_KEPT_MAX = 8,
+    SMALL_ROOM_BYTES = 16 * 1024,            /* of a small file that is written, as long as it fits */
+    SMALL_ROOMS_KEPT_MAX = 32,
     LEVEL_RECORDS_MAX = 1 << 20,
     LEVEL_PAGES_MAX = 262144,                /* 1 GiB */
     SEAL_OPEN_MS = 5 * 60 * 1000,            /* a file that stays open is sealed so often */
@@ -200,6 +202,8 @@ struct contents {
     pthread_mutex_t scratch_lock; /* leaf */
     uint8_t *scratch[SCRATCH_KEPT_MAX];
     size_t scratch_count;
+    uint8_t *small_rooms[SMALL_ROOMS_KEPT_MAX];
+    size_t small_room_count;
 
     _Atomic int64_t memory_bytes; /* ct that waits in memory */
 
@@ -231,6 +235,9 @@ void content_attr_changed(struct content *ct); /* lock held: size and blocks to 
 void content_note_unsynced(struct content *ct);
 uint8_t *contents_scratch_take(struct contents *cs);
 void contents_scratch_give(struct contents *cs, uint8_t *p);
+/* The same for SMALL_ROOM_BYTES: from the heap, between what stays longer, each would be a new place. */
+uint8_t *contents_small_room_take(struct contents *cs);
+void contents_small_room_give(struct contents *cs, uint8_t *p);
 /* The container is in no row any more once the next sync pass is through (STORE-5). */
 void contents_free_later(struct contents *cs, uint64_t nodeid, uint64_t container);
 void contents_free_part_later(struct contents *cs, uint64_t nodeid, const struct loc *loc);

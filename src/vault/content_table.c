@@ -208,6 +208,28 @@ void contents_scratch_give(struct contents *cs, uint8_t *p)
     free(p);
 }
 
+uint8_t *contents_small_room_take(struct contents *cs)
+{
+    uint8_t *p = NULL;
+
+    pthread_mutex_lock(&cs->scratch_lock);
+    if (cs->small_room_count > 0)
+        p = cs->small_rooms[--cs->small_room_count];
+    pthread_mutex_unlock(&cs->scratch_lock);
+    return p ? p : malloc(SMALL_ROOM_BYTES);
+}
+
+void contents_small_room_give(struct contents *cs, uint8_t *p)
+{
+    pthread_mutex_lock(&cs->scratch_lock);
+    if (p && cs->small_room_count < SMALL_ROOMS_KEPT_MAX) {
+        cs->small_rooms[cs->small_room_count++] = p;
+        p = NULL;
+    }
+    pthread_mutex_unlock(&cs->scratch_lock);
+    free(p);
+}
+
 bool contents_memory_take(struct contents *cs, size_t bytes)
 {
     if (atomic_fetch_add(&cs->memory_bytes, (int64_t)bytes) + (int64_t)bytes <=
