@@ -1,4 +1,5 @@
 /* phrfs SOURCE DIR -o …: the FUSE server. Read mountpoint.c next, then ops_*.c. */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,6 +52,13 @@ static const char *log_path(const struct mount_opts *o, char path[PATH_MAX])
     return path;
 }
 
+/* Heaps of threads other than the first grow by single pages, each with a system call; any thread
+   answers requests here, and what they leave behind (contents, SQLite's pages) grows with the work. */
+static void share_heap(void)
+{
+    ignored(mallopt(M_ARENA_MAX, 1)); /* slower only */
+}
+
 int main(int argc, char *argv[])
 {
     static struct mount_opts opts;
@@ -64,6 +72,7 @@ int main(int argc, char *argv[])
             fprintf(stderr, "phrfs: %s\n", why);
         return why[0] ? EXIT_USAGE : 0;
     }
+    share_heap();
     log_start(&opts);
     rc = harden_process(); /* no dumps, no tracing */
     if (rc == 0)
