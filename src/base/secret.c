@@ -117,6 +117,11 @@ size_t secret_used_bytes(void)
     return arena.used_slots * SECRET_SLOT_BYTES;
 }
 
+bool secret_equal(const void *a, const void *b, size_t n)
+{
+    return sodium_memcmp(a, b, n) == 0;
+}
+
 void secret_wipe(void *p, size_t n)
 {
     sodium_memzero(p, n);

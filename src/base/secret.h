@@ -10,6 +10,7 @@
 #ifndef PHR_BASE_SECRET_H
 #define PHR_BASE_SECRET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/scope.h"
@@ -34,6 +35,8 @@ size_t secret_used_bytes(void);
 
 /* Wipe a buffer that is not in the arena (stack inside crypto/, record plaintext). */
 void secret_wipe(void *p, size_t n);
+/* In a time that tells nothing of the bytes. */
+bool secret_equal(const void *a, const void *b, size_t n);
 
 static inline void secret_free_scope(void *slot)
 {

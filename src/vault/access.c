@@ -222,6 +222,7 @@ int access_keys_local(struct vault *v, uint64_t nodeid, struct key_set **out_key
 {
     struct name_inode inode;
     struct name_header row;
+    bool is_parked = false;
     struct header h;
     struct nsdb_stmt s;
     int rc;
@@ -230,8 +231,10 @@ int access_keys_local(struct vault *v, uint64_t nodeid, struct key_set **out_key
     rc = nsdb_inode_get(v->db, nodeid, &s, &inode);
     if (rc == 0) {
         nsdb_end(&s);
-        rc = inode.is_gone ? -ENOENT : nsdb_header_get(v->db, &inode.ino, &s, &row);
+        rc = inode.is_gone ? -ENOENT : nsdb_parked_has(v->db, SHADOW_HEADER, &inode.ino, &is_parked);
     }
+    if (rc == 0) /* the header is without this host's keys until that was made anew */
+        rc = is_parked ? PHR_E_LOCKED : nsdb_header_get(v->db, &inode.ino, &s, &row);
     if (rc == 0) {
         rc = header_decode(row.bytes, &h);
         if (rc == 0)

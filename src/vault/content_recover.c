@@ -21,6 +21,7 @@
 #include "base/checked.h"
 #include "base/secret.h"
 #include "vault/content_state.h"
+#include "vault/nsdb_names.h"
 
 static int open_levels(struct content *ct, bool is_trusted, struct level_replay *r);
 static int verify_segs(struct content *ct);
@@ -41,8 +42,12 @@ int content_recover(struct content *ct)
 {
     struct level_replay r = { 0 };
     bool is_trusted = ct->is_trusted;
-    int rc = open_levels(ct, is_trusted, &r);
+    bool is_parked = false;
+    int rc = is_trusted ? 0 : nsdb_parked_has(ct->cs->db, SHADOW_HEADER, &ct->file, &is_parked);
 
+    if (rc < 0 || is_parked)
+        return rc < 0 ? rc : PHR_E_LOCKED; /* bytes of this host under keys that these are not */
+    rc = open_levels(ct, is_trusted, &r);
     if (rc == 0 && !is_trusted)
         rc = verify_segs(ct);
     if (!is_trusted && is_lost(rc))

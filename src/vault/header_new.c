@@ -13,7 +13,7 @@
 enum {
     FK_GEN_EPOCH_SHIFT = 18, /* 16,384 epochs */
     /* Random, so that hosts that truncate a file at once choose different numbers; once in 63 times
-       they do not (limits in README.md). Each header of an epoch fits with one step. */
+       they do not, and the rebase mends it (REBASE-5). Each header of an epoch fits with one step. */
     FK_GEN_STEP_MAX = 63,
     EPOCH_HEADERS_MAX = 4096,
     TRUNC_KEPT_MAX = FK_COUNT_MAX / 2 /* the rest is for epoch changes without a truncation */

@@ -91,6 +91,8 @@ uint64_t names_signed_version(const struct name_inode *row);
 
 /* Deletes a node that has no name: row, keys, contents. -EBUSY: it has one. */
 int node_purge(struct vault *v, uint64_t nodeid) PHR_MUST_CHECK;
+/* The same of a conflict's number, with the note of the conflict. */
+int node_purge_copied(struct vault *v, uint64_t nodeid) PHR_MUST_CHECK;
 
 /* ---- retired numbers (retire.c) ---- */
 /*
@@ -99,6 +101,17 @@ int node_purge(struct vault *v, uint64_t nodeid) PHR_MUST_CHECK;
  * here and become a conflict copy once they are closed.
  */
 int retire_node(struct vault *v, uint64_t nodeid, bool keeps_changes, uint64_t *out_nodeid) PHR_MUST_CHECK;
+/*
+ * In the caller's transaction: what was written here under parked keys that the file's header cannot take
+ * (theirs: the keys it holds) leaves the file with these keys, and becomes a conflict copy (REBASE-5).
+ */
+int retire_with_keys(struct vault *v, const struct id16 *patient, const struct parked_row *header,
+                     const struct key_set *theirs) PHR_MUST_CHECK;
+/*
+ * In the caller's transaction, before a nameless row goes: what was written to a retired number after it
+ * was retired becomes a conflict copy too. -EALREADY: noted now.
+ */
+int retire_keep_late(struct vault *v, const struct name_inode *row) PHR_MUST_CHECK;
 /* From the worker, names lock not held: conflict copies whose writer is logged in. */
 /* Waits for the store where bytes have to be fetched. */
 void retire_copy_conflicts(struct vault *v);

@@ -365,7 +365,7 @@ int node_fsyncdir(struct vault *v, uint64_t nodeid)
 
 /* ---- nodes without a name ---- */
 
-int node_purge(struct vault *v, uint64_t nodeid)
+static int purge(struct vault *v, uint64_t nodeid, bool is_copied)
 {
     struct name_inode row;
     struct nsdb_stmt s;
@@ -376,6 +376,17 @@ int node_purge(struct vault *v, uint64_t nodeid)
     rc = names_row(v, nodeid, &row);
     if (rc == 0 && !row.is_gone)
         rc = -EBUSY;
+    if (is_copied && (rc == 0 || rc == -ENOENT)) {
+        int conflict_rc = nsdb_conflict_delete(v->db, nodeid);
+
+        rc = conflict_rc < 0 ? conflict_rc : rc;
+    }
+    if (rc == 0 && row.is_forgotten && !is_copied)
+        rc = retire_keep_late(v, &row);
+    if (rc == -EALREADY) { /* it is to be copied first */
+        nsdb_commit_soon(v->db);
+        return -EBUSY;
+    }
     if (rc == 0 || rc == -ENOENT) {
         bool is_wanted = false;
         int has_rc = nsdb_conflict_has(v->db, nodeid, &is_wanted);
@@ -408,6 +419,16 @@ int node_purge(struct vault *v, uint64_t nodeid)
     }
     nsdb_commit_soon(v->db);
     return 0;
+}
+
+int node_purge(struct vault *v, uint64_t nodeid)
+{
+    return purge(v, nodeid, false);
+}
+
+int node_purge_copied(struct vault *v, uint64_t nodeid)
+{
+    return purge(v, nodeid, true);
 }
 
 /* 0: has a name (or is none of ours); 1: nameless; 2: and forgotten, or a retired number. */

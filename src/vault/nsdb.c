@@ -89,6 +89,7 @@ static const char schema_sql[] =
     " container INTEGER, offset INTEGER, len INTEGER, PRIMARY KEY(object_id, op_rowid)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS object_op ON object(op_rowid);"
     "CREATE TABLE IF NOT EXISTS conflict(nodeid INTEGER PRIMARY KEY, file BLOB, class BLOB, writer BLOB);"
+    "CREATE TABLE IF NOT EXISTS conflict_keys(nodeid INTEGER PRIMARY KEY, user BLOB, header BLOB, box BLOB);"
     "INSERT OR IGNORE INTO inode(nodeid, ino, kind, epoch, version, conf, gone, dirty)"
     " VALUES(1, zeroblob(16), 3, 0, 0, 0, 0, 0);"
     "PRAGMA user_version = 1;";

@@ -127,6 +127,20 @@ int nsdb_conflict_put(struct nsdb *db, const struct conflict_row *row) PHR_MUST_
 int nsdb_conflict_next(struct nsdb *db, uint64_t after, struct conflict_row *out_row) PHR_MUST_CHECK; /* -ENOENT */
 int nsdb_conflict_has(struct nsdb *db, uint64_t nodeid, bool *out_has) PHR_MUST_CHECK;
 int nsdb_conflict_delete(struct nsdb *db, uint64_t nodeid) PHR_MUST_CHECK;
+int nsdb_conflict_has_file(struct nsdb *db, const struct id16 *file, bool *out_has) PHR_MUST_CHECK;
+/* Keys of a retired number's contents that the file's header does not hold (REBASE-5). */
+struct conflict_keys {
+    struct id16 user; /* under whose local key box is */
+    struct view header;
+    struct view box;
+};
+int nsdb_conflict_put_keys(struct nsdb *db, uint64_t nodeid, const struct conflict_keys *keys) PHR_MUST_CHECK;
+/* To all waiting copies of this file that have none. */
+int nsdb_conflict_put_keys_of(struct nsdb *db, const struct id16 *file,
+                              const struct conflict_keys *keys) PHR_MUST_CHECK;
+/* -ENOENT; the views borrow from the statement. */
+int nsdb_conflict_get_keys(struct nsdb *db, uint64_t nodeid, struct nsdb_stmt *s,
+                           struct conflict_keys *out_keys) PHR_MUST_CHECK;
 
 enum shadow_kind { SHADOW_DENTRY = 1, SHADOW_INODE = 2, SHADOW_HEADER = 3 };
 struct shadow_row {
@@ -168,6 +182,7 @@ int nsdb_parked_put(struct nsdb *db, const struct parked_row *row) PHR_MUST_CHEC
 int nsdb_parked_set_base(struct nsdb *db, const struct parked_row *row, bool *io_any) PHR_MUST_CHECK;
 /* Removals of rows that the ledger never had, once no op of this host that made them can be taken (REBASE-4). */
 int nsdb_parked_forget(struct nsdb *db, const struct id16 *patient, const struct id16 *host) PHR_MUST_CHECK;
+int nsdb_parked_has(struct nsdb *db, enum shadow_kind kind, const struct id16 *id, bool *out_has) PHR_MUST_CHECK;
 int nsdb_parked_delete(struct nsdb *db, enum shadow_kind kind, const struct id16 *id) PHR_MUST_CHECK;
 /* Removals first (names before nodes), then headers, inodes, names. */
 void nsdb_parked_scan(struct nsdb *db, const struct id16 *class_id, struct nsdb_stmt *s);

@@ -260,28 +260,109 @@ int nsdb_conflict_next(struct nsdb *db, uint64_t after, struct conflict_row *out
     return rc > 0 ? 0 : rc < 0 ? rc : -ENOENT;
 }
 
-int nsdb_conflict_has(struct nsdb *db, uint64_t nodeid, bool *out_has)
+static int has_row(struct nsdb_stmt *s, bool *out_has)
 {
-    static const char sql[] = "SELECT 1 FROM conflict WHERE nodeid = ?";
-    struct nsdb_stmt s;
-    int rc;
+    int rc = nsdb_step(s);
 
-    nsdb_query(db, sql, &s);
-    nsdb_bind_u64(&s, nodeid);
-    rc = nsdb_step(&s);
-    nsdb_end(&s);
+    nsdb_end(s);
     if (rc < 0)
         return rc;
     *out_has = rc > 0;
     return 0;
 }
 
-int nsdb_conflict_delete(struct nsdb *db, uint64_t nodeid)
+int nsdb_conflict_has(struct nsdb *db, uint64_t nodeid, bool *out_has)
 {
-    static const char sql[] = "DELETE FROM conflict WHERE nodeid = ?";
+    static const char sql[] = "SELECT 1 FROM conflict WHERE nodeid = ?";
     struct nsdb_stmt s;
 
     nsdb_query(db, sql, &s);
     nsdb_bind_u64(&s, nodeid);
+    return has_row(&s, out_has);
+}
+
+int nsdb_conflict_has_file(struct nsdb *db, const struct id16 *file, bool *out_has)
+{
+    static const char sql[] = "SELECT 1 FROM conflict WHERE file = ?";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_id(&s, file);
+    return has_row(&s, out_has);
+}
+
+int nsdb_parked_has(struct nsdb *db, enum shadow_kind kind, const struct id16 *id, bool *out_has)
+{
+    static const char sql[] = "SELECT 1 FROM parked WHERE kind = ? AND id = ?";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, kind);
+    nsdb_bind_id(&s, id);
+    return has_row(&s, out_has);
+}
+
+int nsdb_conflict_delete(struct nsdb *db, uint64_t nodeid)
+{
+    static const char sql[] = "DELETE FROM conflict WHERE nodeid = ?";
+    static const char keys[] = "DELETE FROM conflict_keys WHERE nodeid = ?";
+    struct nsdb_stmt s;
+    int rc;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, nodeid);
+    rc = nsdb_run(&s);
+    if (rc < 0)
+        return rc;
+    nsdb_query(db, keys, &s);
+    nsdb_bind_u64(&s, nodeid);
     return nsdb_run(&s);
+}
+
+int nsdb_conflict_put_keys(struct nsdb *db, uint64_t nodeid, const struct conflict_keys *keys)
+{
+    static const char sql[] =
+        "INSERT OR REPLACE INTO conflict_keys(nodeid, user, header, box) VALUES(?,?,?,?)";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, nodeid);
+    nsdb_bind_id(&s, &keys->user);
+    nsdb_bind_view(&s, keys->header);
+    nsdb_bind_view(&s, keys->box);
+    return nsdb_run(&s);
+}
+
+int nsdb_conflict_put_keys_of(struct nsdb *db, const struct id16 *file,
+                              const struct conflict_keys *keys)
+{
+    static const char sql[] = "INSERT OR IGNORE INTO conflict_keys(nodeid, user, header, box)"
+                              " SELECT nodeid, ?, ?, ? FROM conflict WHERE file = ?";
+    struct nsdb_stmt s;
+
+    nsdb_query(db, sql, &s);
+    nsdb_bind_id(&s, &keys->user);
+    nsdb_bind_view(&s, keys->header);
+    nsdb_bind_view(&s, keys->box);
+    nsdb_bind_id(&s, file);
+    return nsdb_run(&s);
+}
+
+int nsdb_conflict_get_keys(struct nsdb *db, uint64_t nodeid, struct nsdb_stmt *s,
+                           struct conflict_keys *out_keys)
+{
+    static const char sql[] = "SELECT user, header, box FROM conflict_keys WHERE nodeid = ?";
+    int rc;
+
+    nsdb_query(db, sql, s);
+    nsdb_bind_u64(s, nodeid);
+    rc = nsdb_step(s);
+    if (rc <= 0) {
+        nsdb_end(s);
+        return rc < 0 ? rc : -ENOENT;
+    }
+    ignored(nsdb_col_id(s, 0, &out_keys->user));
+    out_keys->header = nsdb_col_view(s, 1);
+    out_keys->box = nsdb_col_view(s, 2);
+    return 0;
 }

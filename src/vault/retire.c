@@ -12,12 +12,15 @@
 #include <unistd.h>
 
 #include "base/secret.h"
+#include "crypto/digest.h"
 #include "crypto/random.h"
 #include "format/header.h"
 #include "vault/access_state.h"
 #include "vault/file.h"
+#include "vault/lease.h"
 #include "vault/names.h"
 #include "vault/notify.h"
+#include "vault/outbox.h"
 #include "vault/worker.h"
 
 enum { COPY_BYTES = 1024 * 1024 };
@@ -98,6 +101,119 @@ int retire_node(struct vault *v, uint64_t nodeid, bool keeps_changes, uint64_t *
         rc = nsdb_conflict_put(v->db, &conflict);
     }
     return rc;
+}
+
+/* Somebody here has the file open under keys that are not the header's. */
+static bool is_open_otherwise(struct vault *v, uint64_t nodeid, const struct key_set *theirs)
+{
+    scoped(unlock) pthread_mutex_t *held = lock(&v->access_lock);
+
+    for (struct access *a = v->accesses; a; a = a->next) {
+        if (a->nodeid != nodeid || !a->keys)
+            continue;
+        for (size_t i = 0; i < a->keys->count; i++) {
+            const struct symkey *k = key_set_find(theirs, a->keys->keys[i].gen);
+
+            if (k && !secret_equal(k->b, a->keys->keys[i].key->b, sizeof k->b))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The version that the ledger has, under the file's new number. */
+static int show_sealed(struct vault *v, const struct class_ctx *ctx, const struct id16 *file, uint64_t nodeid)
+{
+    struct seal_change seal;
+    struct nsdb_stmt s;
+    struct view bytes;
+    int rc = nsdb_seal_load(v->db, file, &s, &bytes);
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    rc = seal_decode(bytes, &seal);
+    nsdb_end(&s);
+    return rc < 0 ? rc : contents_apply_seal(v->contents, nodeid, ctx, &seal);
+}
+
+static void tell_name(struct vault *v, const struct id16 *file)
+{
+    struct name_inode parent;
+    struct name_dentry row;
+    struct nsdb_stmt s;
+    struct dentry d;
+    int rc = nsdb_dentry_of(v->db, file, &s, &row);
+
+    if (rc < 0)
+        return;
+    rc = names_open_dentry(v, &row, &d);
+    nsdb_end(&s);
+    if (rc < 0 || nsdb_inode_find(v->db, &row.parent, &s, &parent) < 0)
+        return;
+    nsdb_end(&s);
+    notify_entry(v, parent.nodeid, view_of(d.name, d.name_bytes));
+}
+
+int retire_with_keys(struct vault *v, const struct id16 *patient, const struct parked_row *header,
+                     const struct key_set *theirs)
+{
+    const struct class_ctx ctx = {
+        .patient = *patient, .class_id = header->class_id, .epoch = header->epoch
+    };
+    const struct conflict_keys keys = { header->fk_user, header->bytes, header->fk_box };
+    struct content_row content = { 0 };
+    struct name_inode inode;
+    struct nsdb_stmt s;
+    bool has_left = false; /* with the seal that came before */
+    bool is_changed;
+    uint64_t nodeid;
+    int rc = nsdb_inode_find(v->db, &header->id, &s, &inode);
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    nsdb_end(&s);
+    rc = nsdb_conflict_has_file(v->db, &header->id, &has_left);
+    if (rc == 0)
+        rc = nsdb_conflict_put_keys_of(v->db, &header->id, &keys);
+    if (rc == 0)
+        rc = nsdb_content_get(v->db, inode.nodeid, NULL, &content);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    is_changed = !has_left && content.state != CONTENT_CLEAN && id_equal(&content.writer, &header->writer);
+    if (!is_changed && !is_open_otherwise(v, inode.nodeid, theirs))
+        return 0;
+    rc = retire_node(v, inode.nodeid, is_changed, &nodeid);
+    if (rc == 0)
+        rc = nsdb_conflict_put_keys(v->db, inode.nodeid, &keys);
+    if (rc == 0)
+        rc = show_sealed(v, &ctx, &header->id, nodeid);
+    if (rc == 0 && is_changed)
+        rc = outbox_drop_seals(v, patient, &header->id);
+    if (rc < 0)
+        return rc;
+    notify_node(v, inode.nodeid);
+    tell_name(v, &header->id);
+    return 0;
+}
+
+int retire_keep_late(struct vault *v, const struct name_inode *row)
+{
+    struct conflict_row conflict = { .nodeid = row->nodeid, .class_id = row->class_id };
+    struct content_row content;
+    bool has = false;
+    int rc = nsdb_content_get(v->db, row->nodeid, NULL, &content);
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    if (content.state == CONTENT_CLEAN || id_equal(&content.file, &row->ino))
+        return 0; /* nothing new, or no retired number: the file itself was deleted */
+    rc = nsdb_conflict_has(v->db, row->nodeid, &has);
+    if (rc < 0 || has)
+        return rc;
+    conflict.file = content.file;
+    conflict.writer = content.writer;
+    rc = nsdb_conflict_put(v->db, &conflict);
+    return rc < 0 ? rc : -EALREADY;
 }
 
 /* ---- conflict copies ---- */
@@ -191,6 +307,49 @@ struct copy {
     struct access *access; /* of the old contents */
 };
 
+static int boxed_keys(struct identity *id, const struct id16 *file, const struct conflict_keys *kept,
+                      struct key_set **out_keys)
+{
+    struct file_key keys[FK_COUNT_MAX];
+    struct header h;
+    size_t count = 0;
+    int rc = id_equal(&kept->user, &id->user) ? header_decode(kept->header, &h) : PHR_E_LOCKED;
+
+    if (rc == 0)
+        rc = session_open_box(id, file, kept->box, keys, &count);
+    return rc < 0 ? rc : key_set_new(&h, keys, count, out_keys);
+}
+
+/* Keys of the contents that the number kept. */
+static int old_keys(struct vault *v, struct identity *id, const struct conflict_row *row,
+                    struct key_set **out_keys)
+{
+    struct conflict_keys kept;
+    struct name_header header;
+    bool is_parked = false;
+    struct nsdb_stmt s;
+    struct header h;
+    int rc = nsdb_conflict_get_keys(v->db, row->nodeid, &s, &kept);
+
+    if (rc == 0) {
+        rc = boxed_keys(id, &row->file, &kept, out_keys);
+        nsdb_end(&s);
+        return rc;
+    }
+    if (rc == -ENOENT)
+        rc = nsdb_parked_has(v->db, SHADOW_HEADER, &row->file, &is_parked);
+    if (rc < 0 || is_parked)
+        return rc < 0 ? rc : PHR_E_LOCKED; /* the header is without them until that was made anew */
+    rc = nsdb_header_get(v->db, &row->file, &s, &header);
+    if (rc < 0)
+        return rc;
+    rc = header_decode(header.bytes, &h);
+    if (rc == 0)
+        rc = access_keys_here(v, id, &header, &h, out_keys);
+    nsdb_end(&s);
+    return rc;
+}
+
 /* Who copies, where to, with which keys. Names lock. */
 static int prepare(struct vault *v, struct copy *c)
 {
@@ -198,10 +357,8 @@ static int prepare(struct vault *v, struct copy *c)
     struct identity *id = session_identity(v, &c->row.writer);
     struct class_key *k = id ? session_class(id, &c->row.class_id) : NULL;
     struct key_set *keys = NULL;
-    struct name_header header;
     struct name_dentry dentry;
     struct name_inode parent;
-    struct header h;
     struct nsdb_stmt s;
     int rc;
 
@@ -222,13 +379,7 @@ static int prepare(struct vault *v, struct copy *c)
     nsdb_end(&s);
     c->parent = parent.nodeid;
     c->mode = names_load_ino(v, &c->row.file, &n) == 0 ? n.attr.mode & 0777 : 0600;
-    rc = nsdb_header_get(v->db, &c->row.file, &s, &header);
-    if (rc < 0)
-        return rc;
-    rc = header_decode(header.bytes, &h);
-    if (rc == 0)
-        rc = access_keys_here(v, id, &header, &h, &keys);
-    nsdb_end(&s);
+    rc = old_keys(v, id, &c->row, &keys);
     if (rc < 0)
         return rc;
     c->access = access_new(v, &id->user, &c->row.class_id, c->row.nodeid, ACCESS_READ, keys);
@@ -257,15 +408,15 @@ static int copy_conflict(struct vault *v, struct copy *c)
         rc = copy_bytes(from, to);
     if (to)
         file_release(to);
+    if (from)
+        file_release(from);
     if (rc == 0) {
         notify_entry(v, c->parent, view_of(c->name.name, c->name.name_bytes));
-        rc = nsdb_conflict_delete(v->db, c->row.nodeid);
+        rc = node_purge_copied(v, c->row.nodeid); /* the old contents go */
     } else if (to) {
         ignored(node_unlink(v, &c->who, c->parent, view_of(c->name.name, c->name.name_bytes)));
     }
-    if (from)
-        file_release(from); /* the last handle: the old contents go */
-    return rc;
+    return rc == -ENOENT ? -EIO : rc; /* of no file that was deleted */
 }
 
 void retire_copy_conflicts(struct vault *v)
@@ -286,9 +437,7 @@ void retire_copy_conflicts(struct vault *v)
             rc = copy_conflict(v, &c);
         access_release(c.access);
         c.access = NULL;
-        if (rc == -ENOENT) { /* the file was deleted since: the change goes with it */
-            ignored(nsdb_conflict_delete(v->db, c.row.nodeid));
-            ignored(node_purge(v, c.row.nodeid)); /* else at the next start */
-        }
+        if (rc == -ENOENT) /* the file was deleted since: the change goes with it */
+            ignored(node_purge_copied(v, c.row.nodeid)); /* else tried again */
     }
 }

@@ -17,6 +17,7 @@ struct contents {
     struct vault *v;
     pthread_mutex_t lock;
     struct file *files;
+    struct key_set *read_keys;
 };
 struct file {
     struct file *next;
@@ -45,6 +46,7 @@ void contents_stop(struct contents *c)
 
 void contents_close(struct contents *c)
 {
+    key_set_release(c->read_keys);
     free(c);
 }
 
@@ -77,9 +79,12 @@ int contents_open_file(struct contents *c, uint64_t nodeid, struct access *a, in
 {
     struct file *f = calloc(1, sizeof *f);
 
-    (void)open_flags;
     if (!f)
         return -ENOMEM;
+    if ((open_flags & O_ACCMODE) == O_RDONLY && access_get_keys(a)) {
+        key_set_release(c->read_keys);
+        c->read_keys = key_set_borrow(access_get_keys(a));
+    }
     f->c = c;
     f->nodeid = nodeid;
     f->a = access_borrow(a);
@@ -323,4 +328,11 @@ int fake_contents_seal(struct vault *v, uint64_t nodeid, uint64_t size)
         return rc;
     }
     return nsdb_commit(db);
+}
+
+struct key_set *fake_contents_read_keys(struct vault *v)
+{
+    struct key_set *keys = vault_get_contents(v)->read_keys;
+
+    return keys ? key_set_borrow(keys) : NULL;
 }

@@ -8,5 +8,7 @@
 
 /* What the sealer does in time: this file, of this size and no segments. */
 int fake_contents_seal(struct vault *v, uint64_t nodeid, uint64_t size) PHR_MUST_CHECK;
+/* Keys of the last handle that was opened for reading alone; the caller's reference. NULL: none yet. */
+struct key_set *fake_contents_read_keys(struct vault *v);
 
 #endif

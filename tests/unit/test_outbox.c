@@ -5,9 +5,13 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "base/secret.h"
+#include "crypto/random.h"
 #include "fake_contents.h"
 #include "ipc/link.h"
 #include "vault/content.h"
+#include "vault/header_new.h"
+#include "vault/names.h"
 #include "vault/nsdb_ledger.h"
 #include "vault/nsdb_names.h"
 #include "vault/nsdb_outbox.h"
@@ -345,6 +349,123 @@ TEST(outbox__a_truncation_on_both_sides_keeps_the_keys_of_both)
     key_set_release(mine);
     key_set_release(theirs);
     key_set_release(both);
+}
+
+/* As a truncation does, with this number for the fresh key. */
+static void rekey_as(struct mount_bed *m, const char *path, uint32_t gen)
+{
+    struct key_set *old = keys_of(m, path);
+    struct file_key keys[FK_COUNT_MAX] = { 0 };
+    struct key_set *made = NULL;
+    struct class_ctx ctx;
+    struct names_tx tx;
+    size_t n;
+
+    CHECK_EQ(node_get_class(m->v, walk(m, UID, path), &ctx), 0);
+    nsdb_lock(vault_get_nsdb(m->v));
+    struct session *s = session_of_uid(m->v, UID);
+    struct class_key *k = session_class(s->id, &ctx.class_id);
+
+    for (n = 0; n <= old->count; n++) {
+        keys[n].gen = n < old->count ? old->keys[n].gen : gen;
+        keys[n].key = secret_alloc(sizeof *keys[n].key);
+        CHECK(keys[n].key != NULL);
+        if (n < old->count)
+            memcpy(keys[n].key->b, old->keys[n].key->b, sizeof keys[n].key->b);
+        else
+            random_fill(keys[n].key->b, sizeof keys[n].key->b);
+    }
+    CHECK_EQ(header_new_wrap(&k->ctx, &k->a_pub, &old->ctx.file, old->ctx.hdr_gen + 1, keys, n, &made), 0);
+    CHECK_EQ(names_begin(&tx, m->v, NULL, s, k), 0);
+    CHECK_EQ(names_put_header(&tx, made), 0);
+    CHECK_EQ(names_commit(&tx, NULL, true), 0);
+    nsdb_unlock(vault_get_nsdb(m->v));
+    key_set_release(made);
+    key_set_release(old);
+}
+
+/* Both wrote the file under a key of their own with the same number; is_sealed: the first has sealed it. */
+static void check_same_generation(const char *path, bool is_sealed)
+{
+    uint64_t nodeid = create(&a, UID, root_of(&a), path + strlen("anna/labs/"));
+    struct key_set *mine;
+    struct key_set *theirs;
+    struct key_set *after;
+    struct key_set *read_keys = NULL;
+    struct file *open;
+    uint64_t there;
+    uint32_t gen;
+
+    CHECK_EQ(fake_contents_seal(a.v, nodeid, 44), 0);
+    settle(&a);
+    CHECK(shows(&b, path));
+    there = walk(&b, UID, path);
+    bed_stop(&bed);
+    bed_sleep_ms(50);
+    truncate_file(&a, path);
+    mine = keys_of(&a, path);
+    gen = mine->keys[mine->count - 1].gen;
+    rekey_as(&b, path, gen);
+    theirs = keys_of(&b, path);
+    CHECK_EQ(theirs->keys[theirs->count - 1].gen, gen);
+    CHECK(!has_all(theirs, mine));
+    CHECK_EQ(open_file(&b, UID, there, O_RDWR, &open), 0);
+    CHECK_EQ(contents_truncate(vault_get_contents(b.v), there, file_get_access(open), 222, NULL), 0);
+    file_release(open);
+    CHECK_EQ(fake_contents_seal(b.v, there, 222), 0);
+    if (is_sealed)
+        CHECK_EQ(fake_contents_seal(a.v, nodeid, 111), 0);
+    come_online();
+    settle(&b);
+    for (int i = 0; i < 500 && count_conflicts(&b, path + strlen("anna/labs/")) == 0; i++)
+        bed_sleep_ms(10);
+    CHECK_EQ(count_conflicts(&b, path + strlen("anna/labs/")), 1);
+    read_keys = fake_contents_read_keys(b.v);
+    CHECK(read_keys != NULL && has_all(read_keys, theirs)); /* what the copy was read with */
+    after = keys_of(&b, path);
+    CHECK(has_all(after, mine)); /* the first committer's */
+    CHECK(walk(&b, UID, path) != there);
+    CHECK_EQ(size_within(&b, path, is_sealed ? 111 : 44), is_sealed ? 111 : 44);
+    key_set_release(read_keys);
+    key_set_release(mine);
+    key_set_release(theirs);
+    key_set_release(after);
+}
+
+TEST(outbox__contents_under_a_generation_that_both_drew_become_a_copy)
+{
+    UNUSED_STATE;
+    check_same_generation("anna/labs/drawn", true);
+    check_same_generation("anna/labs/drawn-unsealed", false);
+}
+
+TEST(outbox__what_is_written_to_a_file_after_another_version_came_becomes_a_copy)
+{
+    uint64_t nodeid = create(&a, UID, root_of(&a), "late.dcm");
+    struct content_row row;
+    struct file *open;
+    uint64_t there;
+    UNUSED_STATE;
+
+    CHECK_EQ(fake_contents_seal(a.v, nodeid, 44), 0);
+    settle(&a);
+    CHECK(shows(&b, "anna/labs/late.dcm"));
+    there = walk(&b, UID, "anna/labs/late.dcm");
+    CHECK_EQ(open_file(&b, UID, there, O_RDWR, &open), 0);
+    CHECK_EQ(fake_contents_seal(a.v, nodeid, 55), 0);
+    settle(&a);
+    CHECK_EQ(size_within(&b, "anna/labs/late.dcm", 55), 55);
+    CHECK(walk(&b, UID, "anna/labs/late.dcm") != there);
+    CHECK_EQ(contents_truncate(vault_get_contents(b.v), there, file_get_access(open), 7, NULL), 0);
+    CHECK_EQ(nsdb_content_get(vault_get_nsdb(b.v), there, NULL, &row), 0);
+    CHECK_EQ(row.state, CONTENT_DIRTY);
+    file_release(open);
+    for (int i = 0; i < 500 && count_conflicts(&b, "late") == 0; i++)
+        bed_sleep_ms(10);
+    CHECK_EQ(count_conflicts(&b, "late"), 1);
+    bed_sleep_ms(400); /* and is copied once */
+    CHECK_EQ(count_conflicts(&b, "late"), 1);
+    CHECK_EQ(nsdb_content_get(vault_get_nsdb(b.v), there, NULL, &row), -ENOENT);
 }
 
 /* ---- a new epoch beside pending changes ---- */
@@ -840,6 +961,8 @@ int main(void)
         UNIT(outbox__contents_changed_on_both_sides_become_a_copy),
         UNIT(outbox__a_truncation_keeps_the_keys_of_the_version_before),
         UNIT(outbox__a_truncation_on_both_sides_keeps_the_keys_of_both),
+        UNIT(outbox__contents_under_a_generation_that_both_drew_become_a_copy),
+        UNIT(outbox__what_is_written_to_a_file_after_another_version_came_becomes_a_copy),
         UNIT(outbox__pending_changes_are_made_anew_after_an_epoch_change),
         UNIT(outbox__ops_that_were_taken_survive_a_rebase_before_they_are_seen),
         UNIT(outbox__a_logged_out_writer_stays_pending),
