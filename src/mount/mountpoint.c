@@ -331,6 +331,8 @@ static int vault_start(struct mountpoint *m)
     else if (rc < 0)
         fprintf(stderr, "phrfs: cannot open the vault in %s: %s\n", m->opts->config.home,
                 phr_err_text(rc));
+    else if (vault_kept_logs(m->vault) > 0) /* see phr status */
+        log_error("changes_kept_aside", LOG_U64("logs", vault_kept_logs(m->vault)));
     return rc;
 }
 

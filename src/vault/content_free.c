@@ -268,6 +268,8 @@ void contents_sweep(struct contents *cs)
 
     if (rc < 0 && rc != -ENOENT)
         return;
+    if (nsdb_kept_logs(cs->db) > 0)
+        return; /* what is unnamed here may be named there (REDO-4) */
     if (from < cs->first_number && !vault_is_read_only(cs->v)) {
         rc = used_rows(cs, from, &u);
         if (rc == 0)
@@ -286,5 +288,6 @@ void contents_sweep(struct contents *cs)
 
 void contents_mark_clean(struct contents *cs)
 {
-    ignored(put_mark(cs, store_get_next(cs->store), true)); /* else the next start sweeps */
+    if (nsdb_kept_logs(cs->db) == 0)
+        ignored(put_mark(cs, store_get_next(cs->store), true)); /* else the next start sweeps */
 }

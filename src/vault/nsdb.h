@@ -129,4 +129,7 @@ int nsdb_container_bound(struct nsdb *db, uint64_t *out_bound) PHR_MUST_CHECK;
 
 SCOPED_HANDLE(struct nsdb, nsdb_close)
 
+/* Logs of acknowledged transactions that a start could not run and kept aside (REDO-4). */
+unsigned nsdb_kept_logs(struct nsdb *db);
+
 #endif

@@ -19,7 +19,7 @@ enum {
     HELD_MS = 500    /* between two attempts */
 };
 
-static int replay(struct nsdb *db, uint64_t at_least);
+static int replay(struct nsdb *db, uint64_t at_least, bool *out_is_stuck);
 static void run_again(struct nsdb *db);
 
 int nsdb_begin(struct nsdb *db)
@@ -63,10 +63,11 @@ static void wants_commit(struct nsdb *db)
 static void run_again(struct nsdb *db)
 {
     const bool was_held = db->held_rc < 0;
+    bool is_stuck; /* then it does not lead to the last that was sent */
 
     redo_drop_unsent(db->redo);
     db->is_running_again = true;
-    db->held_rc = replay(db, redo_last(db->redo));
+    db->held_rc = replay(db, redo_last(db->redo), &is_stuck);
     db->is_running_again = false;
     db->held_ms = clock_boottime_ms();
     if (db->held_rc == 0)
@@ -249,6 +250,8 @@ static int run_redo(void *user, const char *sql, const struct redo_param *params
     if (!nsdb_is_change(sql))
         return PHR_E_FORMAT;
     rc = sqlite3_prepare_v2(db->db, sql, -1, &st, NULL);
+    if (rc == SQLITE_ERROR)
+        return PHR_E_FORMAT; /* a table or column of another version */
     for (size_t i = 0; rc == SQLITE_OK && i < count; i++)
         rc = bind_param(st, (int)i + 1, &params[i]);
     while (rc == SQLITE_OK || rc == SQLITE_ROW)
@@ -261,7 +264,7 @@ static int run_redo(void *user, const char *sql, const struct redo_param *params
  * All of the log, in a transaction that stays open: none of it where there is no place on the disk, or where
  * it does not lead to this record.
  */
-static int replay(struct nsdb *db, uint64_t at_least)
+static int replay(struct nsdb *db, uint64_t at_least, bool *out_is_stuck)
 {
     static const char begin[] = "BEGIN IMMEDIATE; SAVEPOINT r";
     static const char end[] = "RELEASE r";
@@ -270,16 +273,20 @@ static int replay(struct nsdb *db, uint64_t at_least)
     uint64_t last = 0;
     int rc = nsdb_meta_get_u64(db, "redo_last", &last);
 
+    *out_is_stuck = false;
+
     if (rc == 0 || rc == -ENOENT)
         rc = nsdb_exec(db, begin);
     if (rc < 0)
         return rc;
     db->is_open = true;
     rc = redo_replay(db->redo, run_redo, db, &last);
-    if (rc == 0)
+    if (rc == 0) {
         rc = nsdb_exec(db, end);
-    else if (rc != -ENOSPC && rc != -ENOMEM && rc != -EIO)
+    } else if (rc != -ENOSPC && rc != -ENOMEM && rc != -EIO) {
         rc = nsdb_exec(db, undo); /* a record that has no meaning here: those before it count */
+        *out_is_stuck = true;
+    }
     if (rc == 0 && last < at_least)
         rc = PHR_E_FORMAT;
     if (rc < 0) {
@@ -295,6 +302,7 @@ static int replay(struct nsdb *db, uint64_t at_least)
 int nsdb_load_redo(struct nsdb *db, const char *path)
 {
     char redo_path[PATH_MAX];
+    bool is_stuck = false;
     uint64_t id = 0;
     int rc = nsdb_meta_get_u64(db, "redo_id", &id);
 
@@ -308,6 +316,15 @@ int nsdb_load_redo(struct nsdb *db, const char *path)
     if (rc == 0)
         rc = redo_open(redo_path, id, &db->redo);
     if (rc == 0)
-        rc = replay(db, 0);
-    return rc < 0 ? rc : nsdb_commit_now(db);
+        rc = replay(db, 0, &is_stuck);
+    if (rc == 0)
+        rc = nsdb_commit_now(db);
+    if (rc == 0 && is_stuck) /* REDO-4; after a kill in between the next start comes here again */
+        rc = redo_keep_aside(db->redo);
+    return rc;
+}
+
+unsigned nsdb_kept_logs(struct nsdb *db)
+{
+    return redo_count_kept(db->redo);
 }

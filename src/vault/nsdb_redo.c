@@ -11,12 +11,18 @@
  * REDO-3  The log is never synced, and is of one boot and one database: after a power cut the database counts alone,
  *         as it was synced last. Both's ids salt the digest of each record.
  *
+ * REDO-4  A record that is whole and cannot be run at a start (another version wrote it, or the database
+ *         is not what it was) is not thrown away, nor is what lies behind it, which was made on top of it:
+ *         the log is kept aside, and said to be (nsdb_commit.c).
+ *
  *   record: LE32 payload bytes || LE64 number || 16 bytes of SHA-256 over the record with the log's
  *   salt in their place || payload: each 'D' LE16 id LP(sql), or 'R' LE16 id U8 count (U8 type value)*
  */
 #include "vault/nsdb_redo.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,6 +43,7 @@ enum {
 };
 
 struct redo {
+    char path[PATH_MAX];
     int fd;
     uint8_t salt[CHECK_BYTES];
     struct writer noted; /* HEAD_BYTES of room first */
@@ -77,6 +84,8 @@ int redo_open(const char *path, uint64_t db_id, struct redo **out_redo)
 
     if (!r)
         return -ENOMEM;
+    if (snprintf(r->path, sizeof r->path, "%s", path) >= (int)sizeof r->path)
+        return PHR_E_LIMIT;
     r->fd = -1;
     r->turn = 1;
     writer_init(&r->noted);
@@ -97,6 +106,56 @@ void redo_close(struct redo *r)
     close_fd_scope(&r->fd);
     writer_fini(&r->noted);
     free(r);
+}
+
+/* ---- kept aside ---- */
+
+static int kept_path(const struct redo *r, unsigned no, char path[PATH_MAX])
+{
+    return snprintf(path, PATH_MAX, "%s-kept-%u", r->path, no) >= PATH_MAX ? PHR_E_LIMIT : 0;
+}
+
+static int sync_folder(const struct redo *r)
+{
+    scoped(close_fd) int fd = -1;
+    char dir[PATH_MAX];
+    char *slash;
+    int rc;
+
+    memcpy(dir, r->path, sizeof dir);
+    slash = strrchr(dir, '/');
+    if (slash)
+        *slash = '\0';
+    rc = fdio_open(AT_FDCWD, slash ? dir : ".", O_RDONLY | O_DIRECTORY, 0, &fd);
+    return rc < 0 ? rc : fdio_fsync_dir(fd);
+}
+
+int redo_keep_aside(struct redo *r)
+{
+    char kept[PATH_MAX];
+    int rc = fdatasync(r->fd) < 0 ? -errno : -EEXIST;
+
+    for (unsigned no = 1; no <= REDO_KEPT_MAX && rc == -EEXIST; no++) {
+        rc = kept_path(r, no, kept);
+        if (rc == 0 && renameat2(AT_FDCWD, r->path, AT_FDCWD, kept, RENAME_NOREPLACE) < 0)
+            rc = -errno;
+    }
+    if (rc < 0)
+        return rc == -EEXIST ? PHR_E_LIMIT : rc;
+    close_fd_scope(&r->fd);
+    r->fd = -1;
+    rc = fdio_open(AT_FDCWD, r->path, O_RDWR | O_CREAT | O_EXCL, 0600, &r->fd);
+    return rc < 0 ? rc : sync_folder(r);
+}
+
+unsigned redo_count_kept(const struct redo *r)
+{
+    char kept[PATH_MAX];
+    unsigned n = 0;
+
+    for (unsigned no = 1; no <= REDO_KEPT_MAX; no++)
+        n += kept_path(r, no, kept) == 0 && access(kept, F_OK) == 0;
+    return n;
 }
 
 static void seal_record(const struct redo *r, uint8_t *record, size_t n, uint64_t number)

@@ -36,6 +36,14 @@ void redo_close(struct redo *r); /* NULL is fine */
 typedef int redo_run(void *user, const char *sql, const struct redo_param *params, size_t count);
 int redo_replay(struct redo *r, redo_run *run, void *user, uint64_t *io_last) PHR_MUST_CHECK;
 
+/*
+ * The log as it is goes aside, to FILE-kept-1..REDO_KEPT_MAX, durably, and an empty one takes its place.
+ * PHR_E_LIMIT: all of these are taken, and none is overwritten.
+ */
+enum { REDO_KEPT_MAX = 16 };
+int redo_keep_aside(struct redo *r) PHR_MUST_CHECK;
+unsigned redo_count_kept(const struct redo *r); /* those that are there now */
+
 /* A statement was run in the open transaction. */
 void redo_note(struct redo *r, struct redo_name *name, const char *sql, const struct redo_param *params,
                size_t count);

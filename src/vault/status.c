@@ -94,6 +94,8 @@ char *vault_dup_status(struct vault *v, uint32_t uid)
            v->link && link_is_up(v->link) ? "true" : "false");
     writer_text(&out, "\"host\":");
     jsontext_id(&out, &v->host);
+    if (nsdb_kept_logs(v->db) > 0)
+        jsontext_f(&out, ",\"kept_logs\":%u", nsdb_kept_logs(v->db));
     jsontext_f(&out, ",\"pending_ops\":%u,\"unsealed_files\":%u,\"objects_waiting\":%u,\"parked\":%u,",
            b.ops, b.unsealed, b.objects, b.parked);
     writer_text(&out, "\"sessions\":[");
@@ -159,4 +161,9 @@ int vault_sync(struct vault *v, uint32_t timeout_ms, struct vault_backlog *out_l
             return 0;
         worker_wait_round(v, end - now < 100 ? (uint32_t)(end - now) : 100);
     }
+}
+
+unsigned vault_kept_logs(struct vault *v)
+{
+    return nsdb_kept_logs(v->db);
 }

@@ -71,6 +71,8 @@ int vault_logout_idle(struct vault *v, uint64_t idle_ms, uint32_t *out_uid, uint
 /* {"mount": …}: caller frees. Sessions of this uid only, names of patients and all; every one
    for VAULT_UID_ANY. */
 char *vault_dup_status(struct vault *v, uint32_t uid);
+/* Logs of acknowledged changes that a start could not run and kept aside: somebody must look at them. */
+unsigned vault_kept_logs(struct vault *v);
 struct vault_backlog {
     uint32_t ops;
     uint32_t unsealed;

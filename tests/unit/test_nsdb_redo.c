@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "vault/nsdb.h"
+#include "vault/nsdb_inside.h"
+#include "vault/nsdb_redo.h"
 #include "vault/nsdb_sql.h"
 
 static char dir[64];
@@ -236,6 +238,63 @@ TEST(nsdb_redo__a_log_of_another_database_means_nothing)
     close_db();
 }
 
+/* What the database of the next start does not know. */
+static void one_strange(void)
+{
+    static const char make[] = "CREATE TABLE strange(n INTEGER)";
+    static const char sql[] = "INSERT INTO strange(n) VALUES(1)";
+    struct nsdb_stmt s;
+
+    put("s1", 1);
+    CHECK_EQ(nsdb_begin(db), 0);
+    CHECK_EQ(nsdb_exec(db, make), 0);
+    nsdb_query(db, sql, &s);
+    CHECK_EQ(nsdb_run(&s), 0);
+    CHECK_EQ(nsdb_commit(db), 0);
+    put("s2", 1);
+}
+
+static bool is_there(const char *file)
+{
+    struct stat st;
+
+    return stat(file, &st) == 0 && st.st_size > 0;
+}
+
+TEST(nsdb_redo__what_cannot_be_run_at_a_start_is_kept_with_all_behind_it)
+{
+    char kept[REDO_KEPT_MAX][160];
+    UNUSED_STATE;
+
+    for (unsigned i = 0; i < REDO_KEPT_MAX; i++) {
+        snprintf(kept[i], sizeof kept[i], "%s-kept-%u", log_path, i + 1);
+        in_killed_process(one_strange);
+        open_db();
+        CHECK_EQ(value_of("s1"), 1);
+        CHECK_EQ(value_of("s2"), 0); /* it may rest on what is missing */
+        CHECK_EQ(nsdb_kept_logs(db), i + 1);
+        CHECK(is_there(kept[i]));
+        put("s1", 0);
+        put("later", i + 1);
+        close_db();
+        open_db(); /* goes on, and says it again */
+        CHECK_EQ(value_of("later"), i + 1);
+        CHECK_EQ(nsdb_kept_logs(db), i + 1);
+        close_db();
+    }
+    in_killed_process(one_strange);
+    CHECK_EQ(nsdb_open(path, &db), PHR_E_LIMIT); /* none is overwritten */
+    CHECK_EQ(unlink(kept[2]), 0);
+    open_db();
+    CHECK(is_there(kept[2]));
+    close_db();
+    for (unsigned i = 0; i < REDO_KEPT_MAX; i++)
+        CHECK_EQ(unlink(kept[i]), 0);
+    open_db();
+    CHECK_EQ(nsdb_kept_logs(db), 0);
+    close_db();
+}
+
 /* A child counts and says so; whenever it is killed, what it said is there. */
 TEST(nsdb_redo__a_kill_at_any_time_takes_nothing_that_was_said)
 {
@@ -431,6 +490,7 @@ int main(void)
         UNIT(nsdb_redo__what_is_committed_soon_is_there_soon),
         UNIT(nsdb_redo__a_torn_record_ends_the_log),
         UNIT(nsdb_redo__a_log_of_another_database_means_nothing),
+        UNIT(nsdb_redo__what_cannot_be_run_at_a_start_is_kept_with_all_behind_it),
         UNIT(nsdb_redo__a_kill_at_any_time_takes_nothing_that_was_said),
         UNIT(nsdb_redo__a_failed_commit_takes_nothing_that_was_acknowledged),
         UNIT(nsdb_redo__what_cannot_be_run_again_waits_for_the_next_start),

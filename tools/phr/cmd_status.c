@@ -91,6 +91,25 @@ static bool is_contradicted(const json_t *mounts)
     return false;
 }
 
+static json_int_t count_kept(const json_t *mounts)
+{
+    const json_t *mount;
+    json_int_t n = 0;
+    size_t i;
+
+    json_array_foreach(mounts, i, mount)
+        n += json_integer_value(json_object_get(json_object_get(mount, "mount"), "kept_logs"));
+    return n;
+}
+
+static void print_kept(json_int_t n)
+{
+    if (n <= 0)
+        return;
+    printf("Changes that were acknowledged before a crash could not be run again. They are kept in the\n"
+           "vault: namespace.db-redo-kept-* (%" JSON_INTEGER_FORMAT "). See AFTER A CRASH in phrfs(8).\n", n);
+}
+
 int cmd_status(struct phr_client *c, const struct args *a)
 {
     struct mounts m = { .client = c, .list = json_array(), .dir = a->text[ARG_MOUNT] };
@@ -106,6 +125,8 @@ int cmd_status(struct phr_client *c, const struct args *a)
         rc = output_json(json_incref(all));
     else if (rc == 0)
         print_tree(all, 0);
+    if (rc == 0 && !a->is_set[ARG_JSON])
+        print_kept(count_kept(m.list));
     if (rc == 0)
         rc = phrd < 0 ? phrd : is_contradicted(m.list) ? PHR_E_FORK : 0;
     json_decref(all); /* what was found is shown; that something is wrong with it is the result */
@@ -219,6 +240,7 @@ static void print_check(const json_t *answer, json_int_t damaged)
     if (repaired > 0)
         printf("Repaired from the object store: %" JSON_INTEGER_FORMAT ".\n", repaired);
     puts(damaged ? "Damaged; see above." : "Nothing is damaged.");
+    print_kept(json_integer_value(json_object_get(answer, "kept_logs")));
 }
 
 int cmd_status_check(struct phr_client *c, const struct args *a)
