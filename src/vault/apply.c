@@ -136,7 +136,7 @@ static int look_through(struct apply *a, const struct entry *e, bool *out_all_ow
 
 /*
  * An op of this host that is not in the outbox any more: it was on its way when an entry of others
- * took our changes back. What is parked was made on top of it.
+ * took our changes back. What is parked was made on top of it, by the same person here or by another.
  */
 static int advance_parked(struct apply *a, const struct op *op)
 {
@@ -144,7 +144,7 @@ static int advance_parked(struct apply *a, const struct op *op)
 
     for (size_t i = 0; rc == 0 && i < op->count; i++) {
         struct view body = op->changes[i].body;
-        struct parked_row to = { .writer = op->writer };
+        struct parked_row to = { 0 };
         struct header_change header;
         struct dentry_row dentry;
         struct inode_row inode;

@@ -178,7 +178,7 @@ struct parked_row {
     struct view bytes; /* as in shadow_row; empty when removed */
 };
 int nsdb_parked_put(struct nsdb *db, const struct parked_row *row) PHR_MUST_CHECK;
-/* The row, where it is parked by this writer, was made on this base (of row: kind, id, writer, base). */
+/* The row, where it is parked, was made on this base (of row: kind, id, base), whoever wrote which of the two. */
 int nsdb_parked_set_base(struct nsdb *db, const struct parked_row *row, bool *io_any) PHR_MUST_CHECK;
 /* Removals of rows that the ledger never had, once no op of this host that made them can be taken (REBASE-4). */
 int nsdb_parked_forget(struct nsdb *db, const struct id16 *patient, const struct id16 *host) PHR_MUST_CHECK;

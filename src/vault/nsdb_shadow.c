@@ -156,7 +156,7 @@ int nsdb_parked_next(struct nsdb_stmt *s, struct parked_row *out_row)
 
 int nsdb_parked_set_base(struct nsdb *db, const struct parked_row *row, bool *io_any)
 {
-    static const char sql[] = "UPDATE parked SET base = ? WHERE kind = ? AND id = ? AND writer = ?";
+    static const char sql[] = "UPDATE parked SET base = ? WHERE kind = ? AND id = ?";
     struct nsdb_stmt s;
     int rc;
 
@@ -164,7 +164,6 @@ int nsdb_parked_set_base(struct nsdb *db, const struct parked_row *row, bool *io
     nsdb_bind_u64(&s, row->base);
     nsdb_bind_u64(&s, row->kind);
     nsdb_bind_id(&s, &row->id);
-    nsdb_bind_id(&s, &row->writer);
     rc = nsdb_run(&s);
     if (rc == 0 && nsdb_changes(db) > 0)
         *io_any = true;

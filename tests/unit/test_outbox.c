@@ -762,20 +762,20 @@ static uint64_t head_of(struct mount_bed *m)
  * A push is on its way for so long that a fetch and a rebase come in between, and what it makes was
  * removed here: it does not come back.
  */
-TEST(outbox__what_was_removed_stays_removed_when_its_push_comes_late)
+/* Made by the owner; its push is taken after the rebase, and this uid removed it in between. */
+static void check_late_push(uint32_t remover, uint32_t mode)
 {
-    struct who who = who_of(UID);
+    struct who who = who_of(remover);
     struct vault_backlog left;
     struct writer late;
     uint64_t before;
-    UNUSED_STATE;
 
     settle(&a);
     settle(&b);
     before = head_of(&a);
     bed_stop(&bed);
     bed_sleep_ms(50);
-    touch_root_elsewhere(&a, 0710);
+    touch_root_elsewhere(&a, mode);
     make_dir(&a, root_of(&a), "gone");
     CHECK_EQ(vault_sync(a.v, 0, &left), 0); /* attributes are signed: the root is changed here too */
     late = take_push(&a);
@@ -794,6 +794,25 @@ TEST(outbox__what_was_removed_stays_removed_when_its_push_comes_late)
         bed_sleep_ms(10);
     CHECK_EQ(walk(&a, UID, "anna/labs/gone"), 0);
     CHECK_EQ(walk(&b, UID, "anna/labs/gone"), 0);
+}
+
+TEST(outbox__what_was_removed_stays_removed_when_its_push_comes_late)
+{
+    UNUSED_STATE;
+    check_late_push(UID, 0710);
+}
+
+TEST(outbox__what_another_person_removed_stays_removed_when_its_push_comes_late)
+{
+    enum { OTHER_UID = 1001 };
+    UNUSED_STATE;
+
+    ignored(bed_grant(&bed, &bed.realm.writer, GRANT_RW));
+    settle(&a);
+    mount_login(&a, OTHER_UID, &bed.realm.writer);
+    for (int i = 0; i < 300 && walk(&a, OTHER_UID, "anna/labs") == 0; i++)
+        bed_sleep_ms(10);
+    check_late_push(OTHER_UID, 0770);
 }
 
 /* In the place of libc's, also for SQLite. */
@@ -970,6 +989,7 @@ int main(void)
         UNIT(outbox__what_was_removed_stays_removed_when_its_push_comes_late),
         UNIT(outbox__a_seal_leaves_only_when_it_is_on_disk),
         UNIT(outbox__ledgers_that_concern_nobody_here_stay_away),
+        UNIT(outbox__what_another_person_removed_stays_removed_when_its_push_comes_late),
     };
 
     if (secret_arena_open() < 0)
