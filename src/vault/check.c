@@ -426,8 +426,10 @@ static int tell_found(struct vault *v, struct writer *out)
             after = rows[i];
         }
     } while (n == TOLD_AT_A_TIME);
-    jsontext_f(out, "],\"count\":%llu,\"repaired\":%llu,\"kept_logs\":%u", (unsigned long long)count,
-               (unsigned long long)repaired, nsdb_kept_logs(v->db));
+    jsontext_f(out, "],\"count\":%llu,\"repaired\":%llu", (unsigned long long)count,
+               (unsigned long long)repaired);
+    if (nsdb_kept_logs(v->db) > 0)
+        jsontext_f(out, ",\"kept_logs\":%u", nsdb_kept_logs(v->db));
     return 0;
 }
 

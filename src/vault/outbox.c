@@ -208,6 +208,15 @@ static bool still_fits(struct vault *v, const struct seal_change *seal)
     return !inode.is_gone;
 }
 
+/* Its header waits to be made anew: under the one that is there the contents would be read with other keys. */
+static int look_for_parked(struct vault *v, const struct id16 *file)
+{
+    bool is_parked = false;
+    int rc = nsdb_parked_has(v->db, SHADOW_HEADER, file, &is_parked);
+
+    return rc < 0 ? rc : is_parked ? PHR_E_LOCKED : 0;
+}
+
 static int give_up(struct vault *v, uint64_t rowid)
 {
     int rc = nsdb_outbox_delete(v->db, rowid);
@@ -258,7 +267,12 @@ int outbox_renew_seals(struct vault *v, uint64_t rowid, const struct id16 *witho
         if (rc < 0 || (without && id_equal(without, &seals[fitting].file)) ||
             !still_fits(v, &seals[fitting]))
             continue; /* deleted, or sealed elsewhere: its change is a conflict copy by now */
-        refresh_header(v, &seals[fitting++]);
+        rc = look_for_parked(v, &seals[fitting].file);
+        if (rc == 0)
+            refresh_header(v, &seals[fitting]);
+        else if (rc == PHR_E_LOCKED && without)
+            rc = 0; /* refused with the header that it names, and comes here again */
+        fitting++;
     }
     if (rc == 0 && fitting == 0) {
         rc = give_up(v, rowid);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "vault/nsdb_names.h"
 #include "vault/sealer_state.h"
 
 /* What a failed transaction puts back. */
@@ -194,6 +195,18 @@ static int put_objects(struct sealer *s, const struct prepared *p, uint64_t op)
     return nsdb_object_put(s->cs->db, &row);
 }
 
+/* The file has gone on under another number since (REBASE-5): these contents will be a copy. */
+static bool has_left(const struct content *ct)
+{
+    struct name_inode inode;
+    struct nsdb_stmt s;
+
+    if (nsdb_inode_find(ct->cs->db, &ct->file, &s, &inode) < 0)
+        return false;
+    nsdb_end(&s);
+    return inode.nodeid != ct->nodeid;
+}
+
 static int put_in_tx(struct sealer *s, struct prepared **files, size_t count,
                      uint64_t *out_op)
 {
@@ -205,7 +218,7 @@ static int put_in_tx(struct sealer *s, struct prepared **files, size_t count,
     for (size_t i = 0; rc == 0 && i < count; i++) {
         if (files[i]->rc < 0)
             continue;
-        if (files[i]->ct->is_retired)
+        if (files[i]->ct->is_retired || has_left(files[i]->ct))
             return -EAGAIN; /* just now: all once more */
         seal_of(files[i], &seals[n++]);
         rc = content_row_put(files[i]->ct);
