@@ -103,7 +103,7 @@ int node_purge_copied(struct vault *v, uint64_t nodeid) PHR_MUST_CHECK;
 int retire_node(struct vault *v, uint64_t nodeid, bool keeps_changes, uint64_t *out_nodeid) PHR_MUST_CHECK;
 /*
  * In the caller's transaction: what was written here under parked keys that the file's header cannot take
- * (theirs: the keys it holds) leaves the file with these keys, and becomes a conflict copy (REBASE-5).
+ * (theirs: the keys it holds, NULL: nobody here knows) leaves the file with these keys, and becomes a conflict copy (REBASE-5).
  */
 int retire_with_keys(struct vault *v, const struct id16 *patient, const struct parked_row *header,
                      const struct key_set *theirs) PHR_MUST_CHECK;

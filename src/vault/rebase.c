@@ -13,10 +13,11 @@
  *           taken by the server before, and comes back in a later entry (apply.c, advance_parked).
  * REBASE-4  So what was removed before the ledger had it stays parked until the ledger has a later op of
  *           each writer whose ops were thrown away: then the SRS takes none of these any more.
- * REBASE-5  A header holds one key per generation. Where another host drew the same number for a key of
- *           its own, the first committer's stays, and what was written here becomes a conflict copy,
- *           which keeps the parked keys (table conflict_keys) until it is made. Until a parked header
- *           is made anew nothing of the file is sealed, recovered or copied with the header's keys.
+ * REBASE-5  No header of ours takes a key away that another host has put into one: contents need it. Where
+ *           it drew the same number as this host, or its header cannot be opened by the writer here, the
+ *           first committer's header stays, and what was written here becomes a conflict copy, which
+ *           keeps the parked keys (table conflict_keys) until it is made. Until a parked header is made
+ *           anew nothing of its file is sealed, recovered or copied with the header's keys.
  */
 #include "vault/rebase.h"
 

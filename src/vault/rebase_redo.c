@@ -314,8 +314,8 @@ static int redo_header(struct redo *r, const struct parked_row *p)
         return 0;
     }
     rc = session_open_box(r->id, &p->id, p->fk_box, keys, &count);
-    if (rc == 0 && theirs && is_same_number(theirs, keys, count)) { /* REBASE-5 */
-        rc = retire_with_keys(r->v, &r->key->ctx.patient, p, theirs);
+    if (rc == 0 && (theirs ? is_same_number(theirs, keys, count) : conf > 0 && conf != p->base)) {
+        rc = retire_with_keys(r->v, &r->key->ctx.patient, p, theirs); /* REBASE-5 */
         file_keys_free(keys, count);
         key_set_release(theirs);
         return rc;

@@ -103,20 +103,28 @@ int retire_node(struct vault *v, uint64_t nodeid, bool keeps_changes, uint64_t *
     return rc;
 }
 
-/* Somebody here has the file open under keys that are not the header's. */
-static bool is_open_otherwise(struct vault *v, uint64_t nodeid, const struct key_set *theirs)
+static bool has_other_key(const struct key_set *keys, const struct key_set *theirs)
+{
+    for (size_t i = 0; theirs && i < keys->count; i++) {
+        const struct symkey *k = key_set_find(theirs, keys->keys[i].gen);
+
+        if (k && !secret_equal(k->b, keys->keys[i].key->b, sizeof k->b))
+            return true;
+    }
+    return false;
+}
+
+/* Somebody here has the file open under the parked header, or under keys that are not the header's. */
+static bool is_open_otherwise(struct vault *v, uint64_t nodeid, struct view parked,
+                              const struct key_set *theirs)
 {
     scoped(unlock) pthread_mutex_t *held = lock(&v->access_lock);
 
     for (struct access *a = v->accesses; a; a = a->next) {
-        if (a->nodeid != nodeid || !a->keys)
-            continue;
-        for (size_t i = 0; i < a->keys->count; i++) {
-            const struct symkey *k = key_set_find(theirs, a->keys->keys[i].gen);
-
-            if (k && !secret_equal(k->b, a->keys->keys[i].key->b, sizeof k->b))
-                return true;
-        }
+        if (a->nodeid == nodeid && a->keys &&
+            (view_equal(view_of(a->keys->header, a->keys->header_bytes), parked) ||
+             has_other_key(a->keys, theirs)))
+            return true;
     }
     return false;
 }
@@ -180,7 +188,7 @@ int retire_with_keys(struct vault *v, const struct id16 *patient, const struct p
     if (rc < 0)
         return rc == -ENOENT ? 0 : rc;
     is_changed = !has_left && content.state != CONTENT_CLEAN && id_equal(&content.writer, &header->writer);
-    if (!is_changed && !is_open_otherwise(v, inode.nodeid, theirs))
+    if (!is_changed && !is_open_otherwise(v, inode.nodeid, header->bytes, theirs))
         return 0;
     rc = retire_node(v, inode.nodeid, is_changed, &nodeid);
     if (rc == 0)

@@ -802,6 +802,55 @@ TEST(outbox__what_was_removed_stays_removed_when_its_push_comes_late)
     check_late_push(UID, 0710);
 }
 
+/* The writer holds no key of what the owner has sealed meanwhile: no header of his may take it away. */
+TEST(outbox__a_truncation_by_who_cannot_open_the_other_keeps_both)
+{
+    enum { OTHER_UID = 1001 };
+    const char *path = "anna/labs/unopened";
+    uint64_t nodeid = create(&a, UID, root_of(&a), "unopened");
+    struct key_set *mine;
+    struct key_set *after;
+    struct file *open;
+    uint64_t there;
+    UNUSED_STATE;
+
+    CHECK_EQ(fake_contents_seal(a.v, nodeid, 44), 0);
+    settle(&a);
+    CHECK(shows(&b, path));
+    CHECK_EQ(vault_logout(b.v, UID, &(uint32_t){ 0 }), 0);
+    mount_login(&b, OTHER_UID, &bed.realm.writer);
+    for (int i = 0; i < 300 && walk(&b, OTHER_UID, path) == 0; i++)
+        bed_sleep_ms(10);
+    there = walk(&b, OTHER_UID, path);
+    CHECK(there != 0);
+    bed_stop(&bed);
+    bed_sleep_ms(50);
+    truncate_file(&a, path);
+    CHECK_EQ(fake_contents_seal(a.v, nodeid, 111), 0);
+    mine = keys_of(&a, path);
+    CHECK_EQ(open_file(&b, OTHER_UID, there, O_RDWR | O_TRUNC, &open), 0);
+    CHECK_EQ(contents_truncate(vault_get_contents(b.v), there, file_get_access(open), 222, NULL), 0);
+    file_release(open);
+    CHECK_EQ(fake_contents_seal(b.v, there, 222), 0);
+    mount_close(&b);
+    bed_start(&bed);
+    for (int i = 0; i < 200 && !link_is_up(vault_get_link(a.v)); i++)
+        bed_sleep_ms(10);
+    settle(&a);
+    mount_open(&b, &bed, "hostb", VAULT_OWNERSHIP_STORED);
+    mount_login(&b, OTHER_UID, &bed.realm.writer);
+    settle(&b);
+    mount_login(&b, UID, &bed.realm.owner);
+    for (int i = 0; i < 500 && count_conflicts(&b, "unopened") == 0; i++)
+        bed_sleep_ms(10);
+    CHECK_EQ(count_conflicts(&b, "unopened"), 1);
+    CHECK_EQ(size_within(&a, path, 111), 111);
+    after = keys_of(&a, path);
+    CHECK(has_all(after, mine));
+    key_set_release(mine);
+    key_set_release(after);
+}
+
 TEST(outbox__what_another_person_removed_stays_removed_when_its_push_comes_late)
 {
     enum { OTHER_UID = 1001 };
@@ -990,6 +1039,7 @@ int main(void)
         UNIT(outbox__a_seal_leaves_only_when_it_is_on_disk),
         UNIT(outbox__ledgers_that_concern_nobody_here_stay_away),
         UNIT(outbox__what_another_person_removed_stays_removed_when_its_push_comes_late),
+        UNIT(outbox__a_truncation_by_who_cannot_open_the_other_keeps_both),
     };
 
     if (secret_arena_open() < 0)
