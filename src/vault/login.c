@@ -164,7 +164,7 @@ static int leave(struct vault *v, struct session *s, const char *reason, uint32_
     }
     nsdb_lock(v->db);
     if (is_last) {
-        ignored(touch_flush(v, &user, true));  /* time stamps only */
+        ignored(touch_flush(v, &user));  /* time stamps only */
         ignored(names_sign_dirty(v, &user));   /* signed at the next login instead */
         ignored(opdraft_sign_all(v));            /* the same (DRAFT-2) */
         cutoff_flush_user(v, &user);

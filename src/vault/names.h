@@ -124,8 +124,10 @@ void touch_set(struct vault *v, uint64_t nodeid, unsigned what, const struct id1
 /* Overlays what is pending. */
 void touch_apply(struct vault *v, uint64_t nodeid, struct row_time *io_mtime, struct row_time *io_ctime);
 void touch_drop(struct vault *v, uint64_t nodeid);
-/* Writes them into rows (names_set_attr): of a user, or of all (NULL); files with unsealed content wait. */
-int touch_flush(struct vault *v, const struct id16 *user, bool all) PHR_MUST_CHECK;
+/* Into rows (names_set_attr), all at once: of a user, or of everybody (NULL). */
+int touch_flush(struct vault *v, const struct id16 *user) PHR_MUST_CHECK;
+/* The same in steps, but files with unsealed content wait; then what changed into ops. The names lock is not held. */
+int touch_sign(struct vault *v) PHR_MUST_CHECK;
 void touch_close(struct vault *v);
 
 /* ---- from access.c ---- */

@@ -143,11 +143,7 @@ int vault_sync(struct vault *v, uint32_t timeout_ms, struct vault_backlog *out_l
     for (;;) {
         uint64_t now = clock_boottime_ms();
 
-        nsdb_lock(v->db);
-        rc = touch_flush(v, NULL, false);
-        if (rc == 0)
-            rc = names_sign_dirty(v, NULL);
-        nsdb_unlock(v->db);
+        rc = touch_sign(v);
         if (rc < 0)
             return rc;
         contents_seal_all(v->contents);

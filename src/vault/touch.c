@@ -2,12 +2,18 @@
  * Times that changed and are not in the rows yet: a directory's mtime with every entry, a
  * file's ctime with every write. In memory, into the rows within two seconds; a crash loses
  * two seconds of time stamps and nothing else.
+ *
+ * TOUCH-1  A file whose contents are not sealed yet waits for its seal, and is not looked at before
+ *          (touch_set, from the seal or from another change, makes it due). Where more than
+ *          WAITING_MAX wait, they are written without: an op more for each, and bounded memory.
+ * TOUCH-2  The names lock is held for STEP_MAX entries at a time.
  */
 #include <string.h>
 
+#include "crypto/digest.h"
 #include "vault/names.h"
 
-enum { TOUCH_BUCKETS = 1024 };
+enum { TOUCH_BUCKETS = 4096, WAITING_MAX = 16384, STEP_MAX = 256 };
 
 struct touch_entry {
     struct touch_entry *next;
@@ -16,6 +22,7 @@ struct touch_entry {
     struct row_time mtime;
     struct row_time ctime;
     struct id16 user;
+    bool is_waiting; /* TOUCH-1 */
 };
 struct touch {
     struct touch_entry *buckets[TOUCH_BUCKETS];
@@ -49,6 +56,7 @@ void touch_set(struct vault *v, uint64_t nodeid, unsigned what, const struct id1
     }
     (*at)->what |= what;
     (*at)->user = *user;
+    (*at)->is_waiting = false;
     if (what & TOUCH_MTIME)
         (*at)->mtime = names_now();
     if (what & TOUCH_CTIME)
@@ -79,7 +87,7 @@ void touch_drop(struct vault *v, uint64_t nodeid)
 }
 
 /* 1: written or pointless, 0: waits. */
-static int flush_one(struct vault *v, const struct touch_entry *e, bool all)
+static int flush_one(struct vault *v, struct touch_entry *e, bool all)
 {
     scoped(names_fini) struct node n = { 0 };
     struct content_row content;
@@ -95,7 +103,8 @@ static int flush_one(struct vault *v, const struct touch_entry *e, bool all)
     attr = n.attr;
     if (S_ISREG(attr.mode)) {
         if (nsdb_content_get(v->db, e->nodeid, NULL, &content) == 0) {
-            if (!all && content.state == CONTENT_DIRTY)
+            e->is_waiting = content.state == CONTENT_DIRTY;
+            if (!all && e->is_waiting)
                 return 0; /* rides with the seal */
             attr.size = content.size;
             attr.mtime = content.mtime;
@@ -109,29 +118,71 @@ static int flush_one(struct vault *v, const struct touch_entry *e, bool all)
     return rc < 0 && rc != PHR_E_LOCKED ? rc : 1;
 }
 
-int touch_flush(struct vault *v, const struct id16 *user, bool all)
+/* Those of one bucket; how many were looked at, or what flush_one says. */
+static int flush_bucket(struct vault *v, size_t bucket, const struct id16 *user, bool all)
 {
-    int rc = 0;
+    struct touch_entry **at = &v->touch->buckets[bucket];
+    int looked = 0;
 
-    if (!v->touch)
-        return 0;
-    for (size_t i = 0; i < TOUCH_BUCKETS && rc >= 0; i++) {
-        struct touch_entry **at = &v->touch->buckets[i];
+    while (*at) {
+        struct touch_entry *e = *at;
+        bool is_due = (all || !e->is_waiting) && (!user || id_equal(user, &e->user));
+        int rc = is_due ? flush_one(v, e, all) : 0;
 
-        while (*at && rc >= 0) {
-            struct touch_entry *e = *at;
-
-            rc = user && memcmp(user->b, e->user.b, sizeof user->b) != 0 ? 0 : flush_one(v, e, all);
-            if (rc <= 0) {
-                at = &e->next;
-                continue;
-            }
-            *at = e->next;
-            free(e);
-            v->touch->count--;
+        if (rc < 0)
+            return rc;
+        looked += is_due;
+        if (rc == 0) {
+            at = &e->next;
+            continue;
         }
+        *at = e->next;
+        free(e);
+        v->touch->count--;
     }
-    return rc < 0 ? rc : 0;
+    return looked;
+}
+
+/* 1: not the last one; the names lock may be let go before the next (TOUCH-2). */
+static int flush_step(struct vault *v, size_t *io_at)
+{
+    bool all = v->touch && v->touch->count > WAITING_MAX;
+    int looked = 0;
+
+    for (; v->touch && *io_at < TOUCH_BUCKETS && looked < STEP_MAX; ++*io_at) {
+        int rc = flush_bucket(v, *io_at, NULL, all);
+
+        if (rc < 0)
+            return rc;
+        looked += rc;
+    }
+    return v->touch && *io_at < TOUCH_BUCKETS;
+}
+
+int touch_sign(struct vault *v)
+{
+    size_t at = 0;
+    int rc;
+
+    do {
+        nsdb_lock(v->db);
+        rc = flush_step(v, &at);
+        if (rc == 0)
+            rc = names_sign_dirty(v, NULL);
+        nsdb_unlock(v->db);
+    } while (rc > 0);
+    return rc;
+}
+
+int touch_flush(struct vault *v, const struct id16 *user)
+{
+    for (size_t i = 0; v->touch && i < TOUCH_BUCKETS; i++) {
+        int rc = flush_bucket(v, i, user, true);
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
 }
 
 void touch_close(struct vault *v)

@@ -313,7 +313,7 @@ int vault_open(const struct vault_opts *opts, struct vault **out_vault)
 static void sign_all(struct vault *v)
 {
     nsdb_lock(v->db);
-    ignored(touch_flush(v, NULL, true)); /* time stamps: the last two seconds are lost instead */
+    ignored(touch_flush(v, NULL)); /* time stamps: the last two seconds are lost instead */
     ignored(names_sign_dirty(v, NULL));  /* signed at the next login instead */
     ignored(opdraft_sign_all(v));          /* the same (DRAFT-2) */
     nsdb_unlock(v->db);

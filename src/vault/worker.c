@@ -233,14 +233,6 @@ int worker_call(struct vault *v, enum msg_type type, struct view payload, int fd
 
 /* ---- the round ---- */
 
-static void sign_attributes(struct vault *v)
-{
-    nsdb_lock(v->db);
-    ignored(touch_flush(v, NULL, false)); /* tried again in two seconds */
-    ignored(names_sign_dirty(v, NULL));
-    nsdb_unlock(v->db);
-}
-
 static void fetch_wanted(struct worker *w)
 {
     struct patient_work *p;
@@ -320,7 +312,7 @@ static void tick(struct worker *w)
     }
     if (now - w->sign_ms >= HOLD_MS) {
         w->sign_ms = now;
-        sign_attributes(w->v);
+        ignored(touch_sign(w->v)); /* tried again in two seconds */
         copy_conflicts(w);
     }
 }

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "fake_contents.h"
+#include "vault/names.h"
 
 enum { OWNER_UID = 1000 };
 
@@ -107,6 +108,34 @@ TEST(node__everything_reaches_the_ledger_and_another_host)
     CHECK_EQ(attr.st.st_size, 4711);
     CHECK_EQ(lookup(&other, OWNER_UID, root, "s", &attr), 0);
     CHECK(S_ISLNK(attr.st.st_mode));
+    mount_close(&other);
+}
+
+/* TOUCH-1: looked at once, a file that is not sealed is left alone until it is. */
+TEST(node__times_of_an_unsealed_file_go_with_its_seal)
+{
+    uint64_t root = walk(&m, OWNER_UID, "anna/labs");
+    uint64_t file = create(&m, OWNER_UID, root, "late");
+    struct who who = who_of(OWNER_UID);
+    struct mount_bed other;
+    struct node_attr here;
+    struct node_attr there;
+    UNUSED_STATE;
+
+    nanosleep(&(struct timespec){ .tv_nsec = 30 * 1000 * 1000 }, NULL); /* a tick of the coarse clock */
+    CHECK_EQ(node_link(m.v, &who, file, root, view_text("later"), &here), 0);
+    CHECK_EQ(touch_sign(m.v), 0);
+    CHECK_EQ(touch_sign(m.v), 0);
+    CHECK_EQ(fake_contents_seal(m.v, file, 1), 0);
+    CHECK_EQ(mount_sync(&m).ops, 0);
+    CHECK_EQ(node_getattr(m.v, &who, file, &here), 0);
+
+    mount_open(&other, &bed, "host2", VAULT_OWNERSHIP_STORED);
+    mount_login(&other, OWNER_UID, &bed.realm.owner);
+    CHECK(walk(&other, OWNER_UID, "anna/labs/later") != 0);
+    CHECK_EQ(node_getattr(other.v, &who, walk(&other, OWNER_UID, "anna/labs/late"), &there), 0);
+    CHECK_EQ(there.st.st_ctim.tv_sec, here.st.st_ctim.tv_sec);
+    CHECK_EQ(there.st.st_ctim.tv_nsec, here.st.st_ctim.tv_nsec);
     mount_close(&other);
 }
 
@@ -319,6 +348,7 @@ int main(void)
         UNIT(node__top_levels_show_what_the_session_may_see),
         UNIT(node__create_mkdir_rename_unlink_work),
         UNIT(node__everything_reaches_the_ledger_and_another_host),
+        UNIT(node__times_of_an_unsealed_file_go_with_its_seal),
         UNIT(node__attributes_change_and_stay_over_a_restart),
         UNIT(node__an_unlinked_open_file_goes_on),
         UNIT(node__exchange_and_noreplace),
