@@ -86,6 +86,8 @@ int names_set_attr(struct vault *v, struct node *n, const struct inode_attr *att
                    const struct id16 *writer) PHR_MUST_CHECK;
 /* Ops for attributes that have none yet, of a user (NULL: of all who are logged in). */
 int names_sign_dirty(struct vault *v, const struct id16 *user) PHR_MUST_CHECK;
+/* The same for so many behind this node that the names lock is not held for long. 1: there may be more. */
+int names_sign_some(struct vault *v, const struct id16 *user, uint64_t *io_after) PHR_MUST_CHECK;
 /* What rows were made of, for the ledger's image. */
 uint64_t names_signed_version(const struct name_inode *row);
 

@@ -466,7 +466,7 @@ static int sign_next(struct vault *v, const struct id16 *user, uint64_t *nodeids
     return 0;
 }
 
-int names_sign_dirty(struct vault *v, const struct id16 *user)
+int names_sign_some(struct vault *v, const struct id16 *user, uint64_t *io_after)
 {
     enum { ROUND = 1024 };
     uint64_t nodeids[ROUND];
@@ -475,7 +475,9 @@ int names_sign_dirty(struct vault *v, const struct id16 *user)
 
     if (rc < 0)
         return rc;
-    rc = nsdb_inode_list_dirty(v->db, nodeids, ROUND, &count);
+    rc = nsdb_inode_list_dirty(v->db, *io_after, nodeids, ROUND, &count);
+    if (rc == 0 && count > 0)
+        *io_after = nodeids[count - 1];
     while (rc == 0 && (rc = sign_next(v, user, nodeids, count)) > 0)
         rc = 0;
     if (rc < 0) {
@@ -486,5 +488,17 @@ int names_sign_dirty(struct vault *v, const struct id16 *user)
         nsdb_rollback(v->db);
         return 0;
     }
-    return nsdb_commit(v->db);
+    rc = nsdb_commit(v->db);
+    return rc < 0 ? rc : count == ROUND;
+}
+
+int names_sign_dirty(struct vault *v, const struct id16 *user)
+{
+    uint64_t after = 0;
+    int rc;
+
+    do {
+        rc = names_sign_some(v, user, &after);
+    } while (rc > 0);
+    return rc;
 }

@@ -250,12 +250,13 @@ int nsdb_inode_list_gone(struct nsdb *db, uint64_t *out_nodeids, size_t room, si
     return list_u64(&s, out_nodeids, room, out_n);
 }
 
-int nsdb_inode_list_dirty(struct nsdb *db, uint64_t *out_nodeids, size_t room, size_t *out_n)
+int nsdb_inode_list_dirty(struct nsdb *db, uint64_t after, uint64_t *out_nodeids, size_t room, size_t *out_n)
 {
-    static const char sql[] = "SELECT nodeid FROM inode WHERE dirty = 1";
+    static const char sql[] = "SELECT nodeid FROM inode WHERE dirty = 1 AND nodeid > ? ORDER BY nodeid";
     struct nsdb_stmt s;
 
     nsdb_query(db, sql, &s);
+    nsdb_bind_u64(&s, after);
     return list_u64(&s, out_nodeids, room, out_n);
 }
 

@@ -46,7 +46,9 @@ int nsdb_inode_delete(struct nsdb *db, uint64_t nodeid) PHR_MUST_CHECK;
 int nsdb_inode_renumber(struct nsdb *db, uint64_t nodeid, uint64_t *out_nodeid) PHR_MUST_CHECK;
 /* Up to room numbers; gone: without a name, dirty: without an op. */
 int nsdb_inode_list_gone(struct nsdb *db, uint64_t *out_nodeids, size_t room, size_t *out_n) PHR_MUST_CHECK;
-int nsdb_inode_list_dirty(struct nsdb *db, uint64_t *out_nodeids, size_t room, size_t *out_n) PHR_MUST_CHECK;
+/* Those behind this node, in rising order. */
+int nsdb_inode_list_dirty(struct nsdb *db, uint64_t after, uint64_t *out_nodeids, size_t room,
+                          size_t *out_n) PHR_MUST_CHECK;
 int nsdb_inode_list_class(struct nsdb *db, const struct id16 *class_id, uint64_t after,
                           uint64_t *out_nodeids, size_t room, size_t *out_n) PHR_MUST_CHECK;
 

@@ -69,7 +69,7 @@ static int backlog_of(struct vault *v, struct vault_backlog *out)
     if (rc == 0)
         rc = nsdb_parked_count(v->db, &parked_rows);
     if (rc == 0)
-        rc = nsdb_inode_list_dirty(v->db, dirty, 1, &dirty_count);
+        rc = nsdb_inode_list_dirty(v->db, 0, dirty, 1, &dirty_count);
     if (rc < 0)
         return rc;
     contents_count(v->contents, &b.unsealed, &b.objects, &parked_objects);

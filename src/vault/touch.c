@@ -162,13 +162,19 @@ static int flush_step(struct vault *v, size_t *io_at)
 int touch_sign(struct vault *v)
 {
     size_t at = 0;
+    uint64_t after = 0;
     int rc;
 
     do {
         nsdb_lock(v->db);
         rc = flush_step(v, &at);
-        if (rc == 0)
-            rc = names_sign_dirty(v, NULL);
+        nsdb_unlock(v->db);
+    } while (rc > 0);
+    if (rc < 0)
+        return rc;
+    do {
+        nsdb_lock(v->db);
+        rc = names_sign_some(v, NULL, &after);
         nsdb_unlock(v->db);
     } while (rc > 0);
     return rc;

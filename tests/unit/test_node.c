@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "fake_contents.h"
 #include "vault/names.h"
+#include "vault/vault_state.h"
 
 enum { OWNER_UID = 1000 };
 
@@ -137,6 +138,35 @@ TEST(node__times_of_an_unsealed_file_go_with_its_seal)
     CHECK_EQ(there.st.st_ctim.tv_sec, here.st.st_ctim.tv_sec);
     CHECK_EQ(there.st.st_ctim.tv_nsec, here.st.st_ctim.tv_nsec);
     mount_close(&other);
+}
+
+/* What a session leaves unsigned would wait for its next login, and stand before what others change. */
+TEST(node__a_logout_signs_all_attributes)
+{
+    enum { FILES = 1100 }; /* more than are signed at a time */
+    uint64_t root = walk(&m, OWNER_UID, "anna/labs");
+    struct who who = who_of(OWNER_UID);
+    struct node_change c = { .set = NODE_SET_MODE, .mode = 0600 };
+    uint64_t files[FILES];
+    struct node_attr attr;
+    uint32_t unsealed;
+    uint64_t left;
+    size_t n;
+    char name[16];
+    UNUSED_STATE;
+
+    for (size_t i = 0; i < FILES; i++) {
+        snprintf(name, sizeof name, "many-%zu", i);
+        files[i] = create(&m, OWNER_UID, root, name);
+    }
+    for (size_t i = 0; i < FILES; i++)
+        CHECK_EQ(node_setattr(m.v, &who, files[i], &c, NULL, &attr), 0);
+    CHECK_EQ(vault_logout(m.v, OWNER_UID, &unsealed), 0);
+    nsdb_lock(m.v->db);
+    CHECK_EQ(nsdb_inode_list_dirty(m.v->db, 0, &left, 1, &n), 0);
+    nsdb_unlock(m.v->db);
+    CHECK_EQ(n, 0);
+    mount_login(&m, OWNER_UID, &bed.realm.owner);
 }
 
 TEST(node__attributes_change_and_stay_over_a_restart)
@@ -349,6 +379,7 @@ int main(void)
         UNIT(node__create_mkdir_rename_unlink_work),
         UNIT(node__everything_reaches_the_ledger_and_another_host),
         UNIT(node__times_of_an_unsealed_file_go_with_its_seal),
+        UNIT(node__a_logout_signs_all_attributes),
         UNIT(node__attributes_change_and_stay_over_a_restart),
         UNIT(node__an_unlinked_open_file_goes_on),
         UNIT(node__exchange_and_noreplace),
