@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fdio.h"
 #include "base/log.h"
 #include "crypto/digest.h"
@@ -60,7 +60,7 @@ int fetcher_open(struct objstore *store, struct storestate *state, struct fetche
     f->store = store;
     f->state = state;
     pthread_mutex_init(&f->lock, NULL);
-    pthread_cond_init(&f->wake, NULL);
+    clock_cond_init(&f->wake);
     for (size_t i = 0; rc == 0 && i < THREADS; i++) {
         rc = -pthread_create(&f->threads[i], NULL, run, f);
         f->thread_count += rc == 0;
@@ -217,11 +217,7 @@ static void run_job(struct fetcher *f, struct job *job)
 /* Not for ever: glibc before 2.41 can lose a signal (bug 25847). */
 static void wait_a_second(struct fetcher *f)
 {
-    struct timespec at;
-
-    clock_gettime(CLOCK_REALTIME, &at);
-    at.tv_sec++;
-    pthread_cond_timedwait(&f->wake, &f->lock, &at);
+    clock_cond_wait_ms(&f->wake, &f->lock, 1000);
 }
 
 static void *run(void *arg)

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "base/checked.h"
 #include "base/clock.h"
@@ -56,16 +55,6 @@ static uint32_t random_u32(void)
     return v;
 }
 
-static void init_cond(pthread_cond_t *c)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(c, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 int transport_open(const struct transport_opts *opts, struct transport **out_transport)
 {
     scoped(transport_close) struct transport *t = calloc(1, sizeof *t);
@@ -76,7 +65,7 @@ int transport_open(const struct transport_opts *opts, struct transport **out_tra
     t->opts = *opts;
     pthread_mutex_init(&t->lock, NULL);
     storestate_init(&t->state);
-    init_cond(&t->puts);
+    clock_cond_init(&t->puts);
     rc = queue_new(random_u32, &t->queue);
     if (rc == 0)
         rc = requeue_checkpoints(t);
@@ -413,18 +402,7 @@ static void finish_item(struct transport *t, struct queue_item *it, int rc,
  */
 static void wait_until(pthread_cond_t *c, pthread_mutex_t *m, uint64_t wait_ms)
 {
-    struct timespec at;
-
-    if (wait_ms > WAIT_MS_MAX)
-        wait_ms = WAIT_MS_MAX;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += (time_t)(wait_ms / 1000);
-    at.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_nsec -= 1000000000;
-        at.tv_sec++;
-    }
-    pthread_cond_timedwait(c, m, &at);
+    clock_cond_wait_ms(c, m, wait_ms > WAIT_MS_MAX ? WAIT_MS_MAX : wait_ms);
 }
 
 static void *put_thread(void *arg)

@@ -67,7 +67,7 @@ int contents_open(struct vault *v, int vault_fd, struct contents **out_contents)
     pthread_mutex_init(&c->strip_lock, NULL);
     pthread_mutex_init(&c->scratch_lock, NULL);
     pthread_mutex_init(&c->wake_lock, NULL);
-    pthread_cond_init(&c->wake, NULL);
+    clock_cond_init(&c->wake);
     pthread_cond_init(&c->synced, NULL);
     pthread_mutex_init(&c->helper.lock, NULL);
     pthread_cond_init(&c->helper.wake, NULL);

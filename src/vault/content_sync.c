@@ -10,9 +10,9 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "vault/content_state.h"
 
 enum {
@@ -409,13 +409,7 @@ static void *syncer_main(void *arg)
     contents_sweep(cs);
     pthread_mutex_lock(&cs->wake_lock);
     while (!cs->is_stopping) {
-        struct timespec until;
-
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += SYNC_PERIOD_MS * 1000L * 1000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
-        pthread_cond_timedwait(&cs->wake, &cs->wake_lock, &until);
+        clock_cond_wait_ms(&cs->wake, &cs->wake_lock, SYNC_PERIOD_MS);
         if (cs->is_stopping)
             break;
         pthread_mutex_unlock(&cs->wake_lock);

@@ -17,9 +17,10 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/checked.h"
+#include "base/clock.h"
+#include "base/heap.h"
 #include "vault/sealer_state.h"
 
 enum {
@@ -42,7 +43,7 @@ int sealer_open(struct contents *cs, struct sealer **out_sealer)
     s->queue_end = &s->queue;
     s->is_kicked = true; /* what an earlier run left */
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->wake, NULL);
+    clock_cond_init(&s->wake);
     rc = -pthread_create(&s->thread, NULL, sealer_main, s);
     s->has_thread = rc == 0;
     if (rc < 0) {
@@ -346,8 +347,10 @@ static void seal_noted(struct sealer *s, bool is_forced)
         rounds = s->todo_count / SEAL_BATCH_MAX + 1;
         pthread_mutex_unlock(&s->lock);
     }
-    while (rounds-- > 0 && !is_stopping(s) && seal_batch(s, is_forced))
+    while (rounds-- > 0 && !is_stopping(s) && seal_batch(s, is_forced)) {
+        s->has_sealed = true;
         offer_run(s);
+    }
 }
 
 /* Forced: to the end of the walk, as long as there is room for what it finds. */
@@ -375,6 +378,20 @@ static void look_whether_busy(struct sealer *s)
     s->looked_ms = now_ms;
 }
 
+/* What was written and sealed is no longer in memory, but what it lay in is. */
+static void rest(struct sealer *s)
+{
+    bool is_done;
+
+    pthread_mutex_lock(&s->lock);
+    is_done = s->todo_count == 0 && !s->queue && s->in_flight == 0;
+    pthread_mutex_unlock(&s->lock);
+    if (!is_done || !s->has_sealed)
+        return;
+    s->has_sealed = false;
+    heap_trim();
+}
+
 static void *sealer_main(void *arg)
 {
     struct sealer *s = arg;
@@ -383,7 +400,6 @@ static void *sealer_main(void *arg)
     while (!s->is_stopping) {
         bool is_kicked = s->is_kicked;
         bool is_forced = s->is_forced;
-        struct timespec until;
 
         s->is_kicked = false;
         s->is_forced = false;
@@ -396,14 +412,11 @@ static void *sealer_main(void *arg)
             }
             seal_now(s, is_forced);
             offer_run(s);
+            rest(s);
         }
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += SEALER_TICK_MS * 1000L * 1000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
         pthread_mutex_lock(&s->lock);
         if (!s->is_stopping && !s->is_kicked && !s->is_forced && !s->done)
-            pthread_cond_timedwait(&s->wake, &s->lock, &until);
+            clock_cond_wait_ms(&s->wake, &s->lock, SEALER_TICK_MS);
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;

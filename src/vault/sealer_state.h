@@ -71,6 +71,7 @@ struct sealer {
     bool is_walking;   /* the thread's own: through the dirty rows, */
     uint64_t walk_at;  /* the thread's own: behind this node */
     bool is_forced;    /* seal whatever its age */
+    bool has_sealed;    /* the thread's own: since the heap was trimmed */
     bool is_busy;       /* the thread's own: many flush points of late */
     uint64_t looked_ms; /* the thread's own: when it looked for that */
     struct todo *todos; /* open addressing */
