@@ -1,7 +1,7 @@
 /*
  * Objects on their way to phrd: one at a time each, at most eight in flight, in the order in
  * which they were sealed. A row in namespace.db says that an object is not confirmed yet; what
- * what is here is only the queue in memory, made anew from the rows after a start or a reconnect. It
+ * is here is only the queue in memory, made anew from the rows after a start or a reconnect. It
  * has OFFERS_QUEUED_MAX places; what lies behind stays in rows until it is empty.
  */
 #include <errno.h>
